@@ -1,0 +1,56 @@
+/* A small mutual-exclusion lock on a futex: no allocation, no set-up, one word.
+ *
+ * Locks are taken in rising rank; --enable-debug checks it. A thread knows how many locks it
+ * holds, so that a signal handler which lands on a thread inside one can put its work off until
+ * the last is released (lock_defer).
+ * Signal: a handler may take a lock only when lock_held_count() is 0. */
+#ifndef HPM_BASE_LOCK_H
+#define HPM_BASE_LOCK_H
+
+#include "base/base.h"
+
+/* The order in which locks may be nested: a holder takes only locks of higher rank. */
+enum lock_rank {
+    LOCK_DUMP = 1,
+    LOCK_CONTROL,
+    LOCK_REGISTRY,
+    LOCK_CENTRAL,
+    LOCK_HUGE,
+    LOCK_PAGEHEAP,
+    LOCK_STACKTAB,
+    LOCK_LIVETAB,
+    LOCK_META,
+    LOCK_RANK_COUNT
+};
+
+struct lock {
+    _Atomic uint32_t state; // 0 free, 1 held, 2 held and somebody may be waiting
+    uint32_t rank;
+};
+
+#define LOCK_INITIAL(lock_rank)                                                                    \
+    {                                                                                              \
+        .state = 0, .rank = (lock_rank)                                                            \
+    }
+
+void lock_acquire(struct lock *lock);
+bool lock_try(struct lock *lock);
+void lock_release(struct lock *lock);
+
+/* In the child of fork: makes a lock free again that the parent's thread held for us. */
+void lock_reset(struct lock *lock);
+
+/* How many locks this thread holds. */
+unsigned lock_held_count(void);
+
+/* Has `work` called once on this thread, as soon as it holds no lock; at once when it holds none.
+ * Signal: made for handlers. One piece of work is remembered, calls for it coalesce. */
+void lock_defer(void (*work)(void));
+
+/* Dies unless this thread holds the lock (--enable-debug; nothing otherwise). */
+void lock_assert_held(const struct lock *lock);
+
+/* Times a thread had to wait in the kernel (statistics). */
+uint64_t lock_wait_count(void);
+
+#endif

@@ -1,0 +1,98 @@
+#include "base/meta.h"
+
+#include "base/os.h"
+
+enum { CHUNK_BYTES = 1 << 20 };
+
+struct meta_free {
+    struct meta_free *next;
+};
+
+static struct {
+    struct lock lock;
+    char *at, *limit; // what is left of the newest chunk
+    size_t allocated_bytes;
+} meta = {.lock = LOCK_INITIAL(LOCK_META)};
+
+static bool refill_locked(size_t bytes)
+{
+    size_t chunk_bytes = max_size(CHUNK_BYTES, bytes);
+    char *chunk = os_map(chunk_bytes);
+    if (chunk == NULL && chunk_bytes > bytes)
+        chunk = os_map(chunk_bytes = bytes);
+    if (chunk == NULL)
+        return false;
+    meta.at = chunk;
+    meta.limit = chunk + round_up(chunk_bytes, os_page_bytes());
+    return true;
+}
+
+static void *alloc_locked(size_t bytes)
+{
+    lock_assert_held(&meta.lock);
+    size_t alignment = bytes >= CACHE_LINE_BYTES ? CACHE_LINE_BYTES : 16;
+    bytes = round_up(bytes, 16);
+    char *start = (char *)round_up((uintptr_t)meta.at, alignment);
+    if (meta.at == NULL || start > meta.limit || (size_t)(meta.limit - start) < bytes) {
+        if (!refill_locked(bytes))
+            return NULL;
+        start = meta.at;
+    }
+    meta.at = start + bytes;
+    meta.allocated_bytes += bytes;
+    return start;
+}
+
+void *meta_alloc(size_t bytes)
+{
+    lock_acquire(&meta.lock);
+    void *start = alloc_locked(bytes);
+    lock_release(&meta.lock);
+    return start;
+}
+
+void *meta_alloc_sparse(size_t bytes)
+{
+    return os_reserve(bytes);
+}
+
+void *meta_pool_alloc(struct meta_pool *pool)
+{
+    lock_acquire(&meta.lock);
+    struct meta_free *object = pool->free;
+    if (object != NULL)
+        pool->free = object->next;
+    else
+        object = alloc_locked(pool->object_bytes);
+    lock_release(&meta.lock);
+    return object;
+}
+
+void meta_pool_free(struct meta_pool *pool, void *object)
+{
+    struct meta_free *node = object;
+    lock_acquire(&meta.lock);
+    node->next = pool->free;
+    pool->free = node;
+    lock_release(&meta.lock);
+}
+
+size_t meta_bytes(void)
+{
+    return peek_load(&meta.allocated_bytes);
+}
+
+void meta_fork_prepare(void)
+{
+    lock_acquire(&meta.lock);
+}
+
+void meta_fork_parent(void)
+{
+    lock_release(&meta.lock);
+}
+
+void meta_fork_child(void)
+{
+    lock_reset(&meta.lock);
+}

@@ -1,0 +1,61 @@
+/* The options: one table that feeds the parser, the range check, `hpprof options` and the man
+ * page. An option's variable is HPMALLOC_ and its name.
+ *
+ * A bad value costs one line on stderr, and the default stands. Everything is ignored in a program
+ * that runs with raised privileges. */
+#ifndef HPM_BASE_OPTIONS_H
+#define HPM_BASE_OPTIONS_H
+
+#include "base/base.h"
+
+enum option_id {
+    OPTION_SAMPLE_INTERVAL,
+    OPTION_DUMP_SIGNAL,
+    OPTION_DUMP_PATH,
+    OPTION_DUMP_FORMAT,
+    OPTION_DUMP_PROFILE,
+    OPTION_DUMP_AT_EXIT,
+    OPTION_SYMBOLIZE,
+    OPTION_RELEASE,
+    OPTION_PROGRAM,
+    OPTION_QUIET,
+    OPTION_COUNT
+};
+
+enum option_kind {
+    OPTION_BYTES,   // number: bytes
+    OPTION_SWITCH,  // number: 0 or 1
+    OPTION_SIGNAL,  // number: the signal, 0 for none
+    OPTION_CHOICE,  // number: index into choices
+    OPTION_SET,     // number: bit mask over choices
+    OPTION_RELEASE_TIME, // number: nanoseconds; 0 now; UINT64_MAX never
+    OPTION_TEXT,    // text only
+};
+
+struct option {
+    const char *name;     // without HPMALLOC_
+    const char *initial;  // as a user would write it; NULL: none
+    const char *accepted; // what a value may be, for errors and the manual
+    const char *help;
+    const char *choices; // words between spaces, for OPTION_CHOICE and OPTION_SET
+    enum option_kind kind;
+    uint64_t min, max;
+};
+
+extern const struct option option_table[OPTION_COUNT];
+
+/* Reads the environment. Called once, before any value is asked for by another room. */
+void options_init(void);
+
+uint64_t option_number(enum option_id id);
+const char *option_text(enum option_id id); // as written; NULL when unset and without default
+
+/* Parses one value as the environment would be: false when it is not accepted. */
+bool option_parse(const struct option *option, const char *text, uint64_t *number);
+
+/* Choices of OPTION_DUMP_FORMAT and OPTION_DUMP_PROFILE, in the table's order. */
+enum { DUMP_FORMAT_PPROF, DUMP_FORMAT_TEXT };
+enum { DUMP_PROFILE_HEAP, DUMP_PROFILE_ALLOCS };
+enum { SYMBOLIZE_AUTO, SYMBOLIZE_ON, SYMBOLIZE_OFF };
+
+#endif

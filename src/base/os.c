@@ -1,0 +1,199 @@
+#define _GNU_SOURCE
+#include "base/os.h"
+
+#include <errno.h>
+#include <linux/futex.h>
+#include <sched.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/sysinfo.h>
+#include <time.h>
+#include <unistd.h>
+
+static counter memory_calls;
+
+size_t os_page_bytes(void)
+{
+    static _Atomic size_t page_bytes;
+    size_t bytes = atomic_load_explicit(&page_bytes, memory_order_relaxed);
+    if (likely(bytes != 0))
+        return bytes;
+    long answer = sysconf(_SC_PAGESIZE);
+    bytes = answer > 0 ? (size_t)answer : 4 * KiB;
+    atomic_store_explicit(&page_bytes, bytes, memory_order_relaxed);
+    return bytes;
+}
+
+size_t os_memory_limit_bytes(void)
+{
+    int saved = errno;
+    size_t limit = 0;
+    struct sysinfo info;
+    if (sysinfo(&info) == 0)
+        limit = (size_t)info.totalram * info.mem_unit;
+    struct rlimit space;
+    if (getrlimit(RLIMIT_AS, &space) == 0 && space.rlim_cur != RLIM_INFINITY)
+        limit = limit != 0 ? min_size(limit, space.rlim_cur) : (size_t)space.rlim_cur;
+    errno = saved;
+    return limit;
+}
+
+/* errno is kept: free() must not change it, and malloc's callers set ENOMEM themselves. */
+static void *map(void *hint, size_t bytes, int flags)
+{
+    int saved = errno;
+    counter_add(&memory_calls, 1);
+    void *start = mmap(hint, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | flags,
+                       -1, 0);
+    errno = saved;
+    return start == MAP_FAILED ? NULL : start;
+}
+
+void *os_map(size_t bytes)
+{
+    return map(NULL, round_up(bytes, os_page_bytes()), 0);
+}
+
+void *os_reserve(size_t bytes)
+{
+    return map(NULL, round_up(bytes, os_page_bytes()), MAP_NORESERVE);
+}
+
+static bool is_aligned(const void *start, size_t alignment)
+{
+    return ((uintptr_t)start & (alignment - 1)) == 0;
+}
+
+/* Maps more than asked and cuts the ends off. */
+static void *map_aligned_trim(size_t bytes, size_t alignment)
+{
+    size_t slack = alignment - os_page_bytes();
+    char *start = map(NULL, bytes + slack, 0);
+    if (start == NULL)
+        return NULL;
+    char *aligned = (char *)round_up((uintptr_t)start, alignment);
+    size_t before = (size_t)(aligned - start);
+    if (before != 0)
+        os_unmap(start, before);
+    if (slack != before)
+        os_unmap(aligned + bytes, slack - before);
+    return aligned;
+}
+
+void *os_map_aligned(size_t bytes, size_t alignment, void *hint)
+{
+    bytes = round_up(bytes, os_page_bytes());
+    if (bytes == 0 || bytes > SIZE_MAX / 2 - alignment)
+        return NULL;
+    if (alignment <= os_page_bytes())
+        return map(hint, bytes, 0);
+    if (hint != NULL) {
+        void *start = map(hint, bytes, 0);
+        if (start == NULL || is_aligned(start, alignment))
+            return start;
+        os_unmap(start, bytes);
+    }
+    return map_aligned_trim(bytes, alignment);
+}
+
+void os_unmap(void *start, size_t bytes)
+{
+    int saved = errno;
+    counter_add(&memory_calls, 1);
+    munmap(start, round_up(bytes, os_page_bytes()));
+    errno = saved;
+}
+
+bool os_release(void *start, size_t bytes)
+{
+    int saved = errno;
+    counter_add(&memory_calls, 1);
+    bool done = madvise(start, bytes, MADV_DONTNEED) == 0;
+    errno = saved;
+    return done;
+}
+
+bool os_resize(void *start, size_t old_bytes, size_t new_bytes)
+{
+    int saved = errno;
+    counter_add(&memory_calls, 1);
+    bool done = mremap(start, old_bytes, new_bytes, 0) != MAP_FAILED;
+    errno = saved;
+    return done;
+}
+
+bool os_move(void *start, size_t old_bytes, void *target, size_t new_bytes)
+{
+    int saved = errno;
+    counter_add(&memory_calls, 1);
+    void *moved = mremap(start, old_bytes, new_bytes, MREMAP_MAYMOVE | MREMAP_FIXED, target);
+    errno = saved;
+    return moved != MAP_FAILED;
+}
+
+static uint64_t clock_ns(clockid_t clock)
+{
+    int saved = errno;
+    struct timespec now = {0};
+    clock_gettime(clock, &now);
+    errno = saved;
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+uint64_t os_clock_ns(void)
+{
+    return clock_ns(CLOCK_MONOTONIC);
+}
+
+uint64_t os_clock_coarse_ns(void)
+{
+    return clock_ns(CLOCK_MONOTONIC_COARSE);
+}
+
+uint64_t os_wall_clock_ns(void)
+{
+    return clock_ns(CLOCK_REALTIME);
+}
+
+/* The finalizer of SplitMix64: spreads a weak seed over 64 bits. */
+static uint64_t mix(uint64_t x)
+{
+    x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
+    x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;
+    return x ^ (x >> 31);
+}
+
+uint64_t os_random_u64(void)
+{
+    int saved = errno;
+    uint64_t value = 0;
+    if (syscall(SYS_getrandom, &value, sizeof(value), 1 /* GRND_NONBLOCK */) != sizeof(value))
+        value = mix(os_clock_ns() ^ (uintptr_t)&value ^ ((uint64_t)getpid() << 32));
+    errno = saved;
+    return value;
+}
+
+void os_wait(_Atomic uint32_t *word, uint32_t expected)
+{
+    int saved = errno;
+    syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, expected, NULL, NULL, 0);
+    errno = saved;
+}
+
+void os_wake(_Atomic uint32_t *word, int waiters)
+{
+    int saved = errno;
+    syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, waiters, NULL, NULL, 0);
+    errno = saved;
+}
+
+void os_yield(void)
+{
+    sched_yield();
+}
+
+uint64_t os_memory_call_count(void)
+{
+    return counter_get(&memory_calls);
+}

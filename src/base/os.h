@@ -1,0 +1,54 @@
+/* The operating system behind one contract: memory, clocks, waiting, chance.
+ *
+ * The only room that makes system calls for memory. No call here changes errno.
+ * Fails: calls that return memory return NULL when the kernel gives none.
+ * Signal: every call is async-signal-safe. */
+#ifndef HPM_BASE_OS_H
+#define HPM_BASE_OS_H
+
+#include "base/base.h"
+
+/* Fresh zeroed pages, readable and writable. Sizes are rounded up to whole system pages. */
+void *os_map(size_t bytes);
+
+/* The same at an address that is a multiple of `alignment` (a power of two). A free place at or
+ * just below `hint` is tried first; NULL means no preference. */
+void *os_map_aligned(size_t bytes, size_t alignment, void *hint);
+
+/* Zeroed address space for a sparse table: pages exist once they are written. */
+void *os_reserve(size_t bytes);
+
+void os_unmap(void *start, size_t bytes);
+
+/* Gives the pages of a mapping back to the kernel; they read as zeroes afterwards. False when the
+ * kernel refused, and then the contents are as they were. */
+bool os_release(void *start, size_t bytes);
+
+/* Grows or shrinks a mapping where it lies. False: nothing changed. */
+bool os_resize(void *start, size_t old_bytes, size_t new_bytes);
+
+/* Moves the pages of a mapping onto `target`, which is mapped and of `new_bytes`. False: nothing
+ * changed. */
+bool os_move(void *start, size_t old_bytes, void *target, size_t new_bytes);
+
+/* The system's page size, and the memory this process could use at most: the lesser of physical
+ * memory and RLIMIT_AS; 0 when unknown. */
+size_t os_page_bytes(void);
+size_t os_memory_limit_bytes(void);
+
+/* Nanoseconds: since boot; the same from a cheap clock good to some milliseconds; since 1970. */
+uint64_t os_clock_ns(void);
+uint64_t os_clock_coarse_ns(void);
+uint64_t os_wall_clock_ns(void);
+
+uint64_t os_random_u64(void);
+
+/* Sleeps while *word == expected, until os_wake. May return early. */
+void os_wait(_Atomic uint32_t *word, uint32_t expected);
+void os_wake(_Atomic uint32_t *word, int waiters);
+void os_yield(void);
+
+/* System calls for memory made so far (statistics). */
+uint64_t os_memory_call_count(void);
+
+#endif

@@ -1,0 +1,62 @@
+/* What is known about memory: samples recorded and forgotten, and snapshots of it all.
+ *
+ *   api  --object, bytes-->  profile  --stack-->  unwind, stacktab
+ *                               \--snapshot-->  report
+ *
+ * The profile never sees the heap: it is told of an object and answers with a tag, which the caller
+ * keeps beside the object and gives back when the object is freed. */
+#ifndef HPM_PROF_PROFILE_H
+#define HPM_PROF_PROFILE_H
+
+#include "base/base.h"
+#include "prof/stacktab.h"
+
+/* A sampled object's record; 0 is none. */
+typedef uint32_t sample_tag;
+
+bool profile_init(void);
+
+/* Records one sampled object. `object_bytes` is what it charges (s), `probability` the chance with
+ * which it was picked. Returns 0 when the record is lost: the loss is counted. */
+sample_tag profile_record(size_t requested_bytes, size_t object_bytes, double probability);
+void profile_forget(sample_tag tag);
+
+/* What one stack and object size hold, ready to print. Estimates are unbiased and unrounded;
+ * `_variance` are their variances. */
+struct profile_row {
+    const struct stack *stack; // NULL: `[other]`
+    size_t object_bytes;
+    double alloc_objects, alloc_bytes;
+    double inuse_objects, inuse_bytes;
+    double inuse_requested_bytes;
+    double alloc_bytes_variance, inuse_bytes_variance;
+    double inuse_objects_variance;
+    uint64_t alloc_samples, inuse_samples;
+};
+
+/* A consistent picture of one moment, in memory of its own. */
+struct snapshot {
+    struct profile_row *rows; // in no particular order
+    size_t row_count;
+    size_t mapped_bytes; // of rows
+    struct profile_row total;
+    size_t interval_bytes;
+    uint64_t wall_clock_ns;
+    uint64_t lost_samples;  // not recorded, for want of memory
+    uint64_t other_samples; // recorded, but under `[other]`
+    size_t stack_count;
+};
+
+/* False: no memory for it. One snapshot at a time: callers serialize.
+ * Signal: async-signal-safe on a thread that holds no lock of ours. */
+bool snapshot_take(struct snapshot *snapshot);
+void snapshot_free(struct snapshot *snapshot);
+
+uint64_t profile_lost_count(void);
+size_t profile_live_count(void);
+
+void profile_fork_prepare(void);
+void profile_fork_parent(void);
+void profile_fork_child(void);
+
+#endif

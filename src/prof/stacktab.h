@@ -1,0 +1,79 @@
+/* Every distinct call stack, once, with what was ever sampled at it and what is still live.
+ *
+ *   profile  --frames-->  stacktab  --sites-->  profile (snapshot)
+ *
+ * A site is a stack together with a size class: the objects of a site all charge the same bytes,
+ * so its sums scale without bias. Sites are found by hash without a lock and are never freed; past
+ * the cap on sites, samples are charged to the site `[other]` of their size.
+ *
+ * Counting is consistent: between stacktab_freeze and stacktab_thaw every site shows the counts of
+ * the moment of the freeze while all threads count on (a site copies its counts aside before the
+ * first change).
+ * Lock:  a small one in each site, rank LOCK_STACKTAB. */
+#ifndef HPM_PROF_STACKTAB_H
+#define HPM_PROF_STACKTAB_H
+
+#include "base/base.h"
+#include "base/lock.h"
+
+enum { STACK_DEPTH_MAX = 128 };
+
+struct stack {
+    uint64_t hash;
+    struct stack *next; // in the same bucket
+    uint16_t depth;
+    bool is_truncated;  // the walk stopped before the thread's first frame
+    uintptr_t frames[]; // return addresses, innermost first
+};
+
+/* Sums over samples, each of weight 1/p: unbiased estimates, not yet rounded.
+ * With s the bytes an object charges and p the chance that it was sampled,
+ *   objects = sum 1/p, bytes = sum s/p, variance of objects = sum (1-p)/p^2;
+ * the variance of bytes is s^2 times that of objects. */
+struct site_counts {
+    double alloc_objects, freed_objects;
+    double alloc_variance, freed_variance;
+    double alloc_requested_bytes, freed_requested_bytes;
+    uint64_t alloc_samples, freed_samples;
+};
+
+struct site {
+    struct site *next; // in the same bucket
+    struct site *next_site;
+    const struct stack *stack; // NULL: `[other]`
+    size_t object_bytes;       // s
+    struct lock lock;
+    uint32_t frozen_epoch; // guarded by lock: `frozen` is of this freeze
+
+    /* Guarded by lock. */
+    struct site_counts counts;
+    struct site_counts frozen;
+};
+
+/* False: no memory for the tables; samples will be lost and counted. */
+bool stacktab_init(void);
+
+/* Finds or makes the site. NULL only when memory for `[other]` itself is lacking. */
+struct site *stacktab_intern(const uintptr_t *frames, size_t depth, bool is_truncated,
+                             size_t object_bytes);
+
+/* One sample of weight `weight` = 1/p was taken, or its object freed. */
+void stacktab_charge(struct site *site, double weight, size_t requested_bytes);
+void stacktab_discharge(struct site *site, double weight, size_t requested_bytes);
+
+/* One freeze at a time: callers serialize. */
+void stacktab_freeze(void);
+void stacktab_thaw(void);
+struct site_counts stacktab_frozen_counts(struct site *site);
+
+/* All sites, newest first: follow next_site. Safe while others are added. */
+struct site *stacktab_first_site(void);
+
+size_t stacktab_stack_count(void);
+size_t stacktab_site_count(void);
+uint64_t stacktab_other_count(void); // samples charged to `[other]`
+
+/* After fork, in the child: no other thread is inside the room any more. */
+void stacktab_fork_child(void);
+
+#endif
