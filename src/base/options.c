@@ -1,0 +1,371 @@
+#define _GNU_SOURCE
+#include "base/options.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/print.h"
+
+#define SECOND_NS 1000000000u
+
+const struct option option_table[OPTION_COUNT] = {
+    [OPTION_SAMPLE_INTERVAL] = {.name = "SAMPLE_INTERVAL",
+                                .kind = OPTION_BYTES,
+                                .max = 1 * TiB,
+                                .initial = "512k",
+                                .accepted =
+                                    "a number of bytes up to 1t, with k, m, g or t behind it",
+                                .help = "mean bytes between samples; 0 turns profiling off"},
+    [OPTION_DUMP_SIGNAL] = {.name = "DUMP_SIGNAL",
+                            .kind = OPTION_SIGNAL,
+                            .initial = "USR2",
+                            .accepted = "a signal's name or number, RTMIN+n, or none",
+                            .help = "signal that dumps: name or number, USR2, RTMIN+3, none. A "
+                                    "handler of the program's own is never replaced"},
+    [OPTION_DUMP_PATH] = {.name = "DUMP_PATH",
+                          .kind = OPTION_TEXT,
+                          .initial = "hpmalloc.%e.%p.%n",
+                          .accepted = "a path of at most 4000 characters",
+                          .help = "where dumps go; %e program, %p pid, %n sequence, %r reason, %t "
+                                  "UTC time, %h host; the ending comes from the format unless the "
+                                  "pattern has one"},
+    [OPTION_DUMP_FORMAT] = {.name = "DUMP_FORMAT",
+                            .kind = OPTION_SET,
+                            .choices = "pprof text",
+                            .initial = "pprof",
+                            .accepted = "pprof, text, or several with commas",
+                            .help =
+                                "pprof (.pb.gz), text (.txt, for reading); several with commas"},
+    [OPTION_DUMP_PROFILE] = {.name = "DUMP_PROFILE",
+                             .kind = OPTION_SET,
+                             .choices = "heap allocs",
+                             .initial = "heap",
+                             .accepted = "heap, allocs, or several with commas",
+                             .help = "heap (what is live), allocs (what was ever allocated); "
+                                     "several with commas"},
+    [OPTION_DUMP_AT_EXIT] = {.name = "DUMP_AT_EXIT",
+                             .kind = OPTION_SWITCH,
+                             .initial = "0",
+                             .accepted = "0 or 1",
+                             .help = "dump when the program ends normally"},
+    [OPTION_SYMBOLIZE] = {.name = "SYMBOLIZE",
+                          .kind = OPTION_CHOICE,
+                          .choices = "auto on off",
+                          .initial = "auto",
+                          .accepted = "auto, on or off",
+                          .help = "put function names into dumps"},
+    [OPTION_RELEASE] = {.name = "RELEASE",
+                        .kind = OPTION_RELEASE_TIME,
+                        .max = 24 * 3600 * (uint64_t)SECOND_NS,
+                        .initial = "10s",
+                        .accepted = "a time up to 24h such as 500ms, 10s or 5m, or now, or never",
+                        .help = "how freed memory goes back: after a time of decay, now, or never"},
+    [OPTION_PROGRAM] = {.name = "PROGRAM",
+                        .kind = OPTION_TEXT,
+                        .accepted = "a pattern of at most 4000 characters",
+                        .help = "dump, serve and print only in programs whose name matches this "
+                                "pattern (redis-*)"},
+    [OPTION_QUIET] = {.name = "QUIET",
+                      .kind = OPTION_SWITCH,
+                      .initial = "0",
+                      .accepted = "0 or 1",
+                      .help = "no lines on stderr, but for a detected memory error"},
+};
+
+enum { TEXT_MAX = 4000 };
+
+static struct {
+    uint64_t numbers[OPTION_COUNT];
+    const char *texts[OPTION_COUNT];
+    char kept[4 * TEXT_MAX]; // what the environment said, one text after the other
+    size_t kept_bytes;
+} values;
+
+struct word {
+    const char *text;
+    uint64_t value;
+};
+
+static bool is_digit(char c)
+{
+    return c >= '0' && c <= '9';
+}
+
+static char lower(char c)
+{
+    return c >= 'A' && c <= 'Z' ? (char)(c + 32) : c;
+}
+
+static bool is_same_word(const char *word, const char *text, size_t length)
+{
+    for (size_t i = 0; i < length; i++) {
+        if (word[i] == '\0' || lower(word[i]) != lower(text[i]))
+            return false;
+    }
+    return word[length] == '\0';
+}
+
+static const struct word *find_word(const struct word *words, size_t count, const char *text)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (is_same_word(words[i].text, text, strlen(text)))
+            return &words[i];
+    }
+    return NULL;
+}
+
+/* Reads digits and moves past them. False: there are none, or too many. */
+static bool take_digits(const char **text, uint64_t *number)
+{
+    if (!is_digit(**text))
+        return false;
+    *number = 0;
+    for (; is_digit(**text); (*text)++) {
+        if (__builtin_mul_overflow(*number, 10, number) ||
+            __builtin_add_overflow(*number, (uint64_t)(**text - '0'), number))
+            return false;
+    }
+    return true;
+}
+
+static bool parse_scaled(const char *text, const struct word *units, size_t count, uint64_t *number)
+{
+    if (!take_digits(&text, number))
+        return false;
+    const struct word *unit = find_word(units, count, text);
+    return unit != NULL && !__builtin_mul_overflow(*number, unit->value, number);
+}
+
+static bool parse_bytes(const char *text, uint64_t *number)
+{
+    static const struct word units[] = {{"", 1}, {"k", KiB}, {"m", MiB}, {"g", GiB}, {"t", TiB}};
+    return parse_scaled(text, units, array_count(units), number);
+}
+
+static bool parse_time(const char *text, uint64_t *number)
+{
+    static const struct word units[] = {{"ms", SECOND_NS / 1000},
+                                        {"s", SECOND_NS},
+                                        {"m", 60 * (uint64_t)SECOND_NS},
+                                        {"h", 3600 * (uint64_t)SECOND_NS}};
+    return parse_scaled(text, units, array_count(units), number);
+}
+
+static bool parse_switch(const char *text, uint64_t *number)
+{
+    *number = text[0] == '1';
+    return (text[0] == '0' || text[0] == '1') && text[1] == '\0';
+}
+
+/* Not KILL and STOP, which cannot be caught, nor what libc keeps for itself below SIGRTMIN. */
+static bool is_usable_signal(uint64_t number)
+{
+    return number > 0 && number <= (uint64_t)SIGRTMAX && number != SIGKILL && number != SIGSTOP &&
+           (number < 32 || number >= (uint64_t)SIGRTMIN);
+}
+
+static bool parse_realtime_signal(const char *text, uint64_t *number)
+{
+    uint64_t steps = 0;
+    if (!is_same_word("RTMIN", text, 5))
+        return false;
+    text += 5;
+    if (*text == '+') {
+        text++;
+        if (!take_digits(&text, &steps))
+            return false;
+    }
+    *number = (uint64_t)SIGRTMIN + steps;
+    return *text == '\0' && steps < 64 && is_usable_signal(*number);
+}
+
+static bool parse_signal(const char *text, uint64_t *number)
+{
+    static const struct word names[] = {
+        {"none", 0},       {"HUP", SIGHUP},   {"INT", SIGINT},     {"QUIT", SIGQUIT},
+        {"TRAP", SIGTRAP}, {"ABRT", SIGABRT}, {"USR1", SIGUSR1},   {"USR2", SIGUSR2},
+        {"PIPE", SIGPIPE}, {"ALRM", SIGALRM}, {"TERM", SIGTERM},   {"CHLD", SIGCHLD},
+        {"CONT", SIGCONT}, {"TSTP", SIGTSTP}, {"TTIN", SIGTTIN},   {"TTOU", SIGTTOU},
+        {"URG", SIGURG},   {"XCPU", SIGXCPU}, {"XFSZ", SIGXFSZ},   {"VTALRM", SIGVTALRM},
+        {"PROF", SIGPROF}, {"IO", SIGIO},     {"WINCH", SIGWINCH}, {"PWR", SIGPWR},
+        {"SYS", SIGSYS},
+    };
+    if (is_digit(text[0]))
+        return take_digits(&text, number) && *text == '\0' && is_usable_signal(*number);
+    if (strlen(text) > 3 && is_same_word("SIG", text, 3))
+        text += 3;
+    const struct word *name = find_word(names, array_count(names), text);
+    if (name == NULL)
+        return strlen(text) >= 5 && parse_realtime_signal(text, number);
+    *number = name->value;
+    return true;
+}
+
+/* The place of a word among words between spaces. */
+static bool find_choice(const char *choices, const char *text, size_t length, uint64_t *index)
+{
+    for (*index = 0; *choices != '\0'; (*index)++) {
+        size_t choice_length = strcspn(choices, " ");
+        if (choice_length == length && strncmp(choices, text, length) == 0)
+            return true;
+        choices += choice_length;
+        choices += *choices == ' ';
+    }
+    return false;
+}
+
+static bool parse_set(const char *choices, const char *text, uint64_t *mask)
+{
+    *mask = 0;
+    for (;; text++) {
+        uint64_t index;
+        size_t length = strcspn(text, ",");
+        if (!find_choice(choices, text, length, &index))
+            return false;
+        *mask |= (uint64_t)1 << index;
+        text += length;
+        if (*text == '\0')
+            return true;
+    }
+}
+
+static bool parse_release(const char *text, uint64_t *number)
+{
+    static const struct word words[] = {{"0", 0}, {"now", 0}, {"never", UINT64_MAX}};
+    const struct word *word = find_word(words, array_count(words), text);
+    if (word == NULL)
+        return parse_time(text, number);
+    *number = word->value;
+    return true;
+}
+
+static bool is_in_range(const struct option *option, uint64_t number)
+{
+    if (option->kind == OPTION_RELEASE_TIME && number == UINT64_MAX)
+        return true;
+    return option->max == 0 || (number >= option->min && number <= option->max);
+}
+
+static bool parse_kind(const struct option *option, const char *text, uint64_t *number)
+{
+    switch (option->kind) {
+    case OPTION_BYTES:
+        return parse_bytes(text, number);
+    case OPTION_SWITCH:
+        return parse_switch(text, number);
+    case OPTION_SIGNAL:
+        return parse_signal(text, number);
+    case OPTION_CHOICE:
+        return find_choice(option->choices, text, strlen(text), number);
+    case OPTION_SET:
+        return parse_set(option->choices, text, number);
+    case OPTION_RELEASE_TIME:
+        return parse_release(text, number);
+    case OPTION_TEXT:
+        *number = 0;
+        return strlen(text) <= TEXT_MAX;
+    }
+    return false;
+}
+
+bool option_parse(const struct option *option, const char *text, uint64_t *number)
+{
+    return parse_kind(option, text, number) && is_in_range(option, *number);
+}
+
+/* Keeps a copy: the program may change its environment. NULL: it does not fit. */
+static const char *keep(const char *text)
+{
+    size_t bytes = strlen(text) + 1;
+    if (bytes > sizeof(values.kept) - values.kept_bytes)
+        return NULL;
+    char *copy = memcpy(values.kept + values.kept_bytes, text, bytes);
+    values.kept_bytes += bytes;
+    return copy;
+}
+
+static void set_initial(enum option_id id)
+{
+    const struct option *option = &option_table[id];
+    values.texts[id] = option->initial;
+    if (option->initial != NULL && !option_parse(option, option->initial, &values.numbers[id]))
+        die("the default of HPMALLOC_%s is not accepted by its own rule", option->name);
+}
+
+/* An empty value counts as unset. */
+static void read_option(enum option_id id)
+{
+    char variable[64];
+    const struct option *option = &option_table[id];
+    print_format(variable, sizeof(variable), "HPMALLOC_%s", option->name);
+    const char *text = secure_getenv(variable);
+    if (text == NULL || text[0] == '\0')
+        return;
+    uint64_t number;
+    const char *kept = NULL;
+    if (option_parse(option, text, &number) && (kept = keep(text)) != NULL) {
+        values.numbers[id] = number;
+        values.texts[id] = kept;
+        return;
+    }
+    print_line("%s=%.80s is not accepted: %s; using %s", variable, text, option->accepted,
+               option->initial != NULL ? option->initial : "none");
+}
+
+/* What decides whether we may complain comes first. */
+void options_init(void)
+{
+    values.kept_bytes = 0;
+    for (enum option_id id = 0; id < OPTION_COUNT; id++)
+        set_initial(id);
+    read_option(OPTION_QUIET);
+    read_option(OPTION_PROGRAM);
+    print_set_quiet(option_number(OPTION_QUIET) != 0 ||
+                    !options_program_matches(program_invocation_short_name));
+    for (enum option_id id = 0; id < OPTION_COUNT; id++) {
+        if (id != OPTION_QUIET && id != OPTION_PROGRAM)
+            read_option(id);
+    }
+}
+
+uint64_t option_number(enum option_id id)
+{
+    return values.numbers[id];
+}
+
+const char *option_text(enum option_id id)
+{
+    return values.texts[id];
+}
+
+/* On a mismatch the last star takes one character more, which is all the going back that is
+ * ever needed. */
+static bool matches(const char *pattern, const char *text)
+{
+    const char *after_star = NULL, *star_text = NULL;
+    while (*text != '\0') {
+        if (*pattern == '*') {
+            after_star = ++pattern;
+            star_text = text;
+        } else if (*pattern == '?' || *pattern == *text) {
+            pattern++;
+            text++;
+        } else if (after_star != NULL) {
+            pattern = after_star;
+            text = ++star_text;
+        } else {
+            return false;
+        }
+    }
+    while (*pattern == '*')
+        pattern++;
+    return *pattern == '\0';
+}
+
+bool options_program_matches(const char *program_name)
+{
+    const char *pattern = option_text(OPTION_PROGRAM);
+    return pattern == NULL || matches(pattern, program_name != NULL ? program_name : "");
+}
