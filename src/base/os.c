@@ -97,6 +97,15 @@ void *os_map_aligned(size_t bytes, size_t alignment, void *hint)
     return map_aligned_trim(bytes, alignment);
 }
 
+void *os_map_file(int fd, size_t bytes)
+{
+    int saved = errno;
+    counter_add(&memory_calls, 1);
+    void *start = mmap(NULL, bytes, PROT_READ, MAP_PRIVATE, fd, 0);
+    errno = saved;
+    return start == MAP_FAILED ? NULL : start;
+}
+
 void os_unmap(void *start, size_t bytes)
 {
     int saved = errno;

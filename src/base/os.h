@@ -18,6 +18,10 @@ void *os_map_aligned(size_t bytes, size_t alignment, void *hint);
 /* Zeroed address space for a sparse table: pages exist once they are written. */
 void *os_reserve(size_t bytes);
 
+/* The first `bytes` of a file, to read. The file's own pages: should it shrink meanwhile, what lies
+ * beyond its new end must not be touched. */
+void *os_map_file(int fd, size_t bytes);
+
 void os_unmap(void *start, size_t bytes);
 
 /* Gives the pages of a mapping back to the kernel; they read as zeroes afterwards. False when the
