@@ -10,7 +10,7 @@
 
 #include "base/base.h"
 
-#define HPM_PRINTF(format, first) __attribute__((format(printf, format, first)))
+#define HPM_PRINTF(text, first) __attribute__((format(printf, text, first)))
 
 /* Writes at most `size` bytes with the closing NUL; returns the length written. */
 size_t print_format(char *buffer, size_t size, const char *format, ...) HPM_PRINTF(3, 4);

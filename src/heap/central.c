@@ -1,0 +1,284 @@
+#include "heap/central.h"
+
+#include "base/lock.h"
+#include "base/meta.h"
+#include "base/print.h"
+#include "heap/pagemap.h"
+#include "heap/pageheap.h"
+
+enum { CENTRAL_LISTS = 8, CENTRAL_LIST_BYTES = 64 * 1024 };
+
+struct central {
+    struct lock lock;
+
+    /* Guarded by lock. */
+    uint32_t list_count;
+    struct list partial;        // slabs with something to give; unset until first use
+    struct list partial_tagged;
+    uint32_t *spare_tags;       // arrays of slabs that went back, linked through their first words
+    struct batch lists[CENTRAL_LISTS];
+    size_t list_objects;
+    size_t slab_count, out_objects, tagged_out_objects;
+} HPM_LINE_ALIGNED;
+
+static struct central centrals[SIZECLASS_COUNT];
+
+static struct central *acquire(unsigned class)
+{
+    struct central *central = &centrals[class];
+    lock_acquire(&central->lock);
+    if (unlikely(central->partial.next == NULL)) {
+        central->lock.rank = LOCK_CENTRAL;
+        list_init(&central->partial);
+        list_init(&central->partial_tagged);
+    }
+    return central;
+}
+
+static struct span *slab_of(struct list *node)
+{
+    return list_entry(node, struct span, link);
+}
+
+static struct span *alloc_slab_locked(struct central *central, unsigned class, enum span_kind kind)
+{
+    struct span *slab = pageheap_alloc(sizeclass_table[class].slab_pages, kind, NULL);
+    if (slab == NULL)
+        return NULL;
+    slab_init(slab, class);
+    if (kind == SPAN_SLAB)
+        pagemap_set_code(slab, sizeclass_code(class));
+    central->slab_count++;
+    return slab;
+}
+
+static void free_slab_locked(struct central *central, struct span *slab)
+{
+    list_take(&slab->link);
+    pagemap_set_code(slab, 0);
+    central->slab_count--;
+    pageheap_free(slab);
+}
+
+/* Takes from partial slabs, and from a new one when there are none. */
+static struct batch take_from_slabs_locked(struct central *central, unsigned class, size_t count)
+{
+    if (list_is_empty(&central->partial)) {
+        struct span *slab = alloc_slab_locked(central, class, SPAN_SLAB);
+        if (slab == NULL)
+            return (struct batch){NULL, 0};
+        list_push(&central->partial, &slab->link);
+    }
+    struct batch batch = {NULL, 0};
+    struct object **link = &batch.head;
+    while (batch.count < count && !list_is_empty(&central->partial)) {
+        struct span *slab = slab_of(central->partial.next);
+        struct object *tail = NULL;
+        batch.count += slab_take(slab, count - batch.count, link, &tail);
+        link = &tail->next;
+        if (slab_is_full(slab))
+            list_take(&slab->link);
+    }
+    central->out_objects += batch.count;
+    return batch;
+}
+
+struct batch central_take(unsigned class, size_t count)
+{
+    struct central *central = acquire(class);
+    struct batch batch;
+    if (central->list_count > 0) {
+        batch = central->lists[--central->list_count];
+        central->list_objects -= batch.count;
+    } else {
+        batch = take_from_slabs_locked(central, class, count);
+    }
+    lock_release(&central->lock);
+    return batch;
+}
+
+/* An empty slab goes back unless it is the last that has something to give. */
+static void settle_slab_locked(struct central *central, struct span *slab, bool was_full,
+                               struct list *partial)
+{
+    if (was_full)
+        list_push(partial, &slab->link);
+    if (slab_is_empty(slab) && slab->link.next != slab->link.previous)
+        free_slab_locked(central, slab);
+}
+
+/* The slab of an object on its way back; dies when it is none of the class. */
+static struct span *slab_of_object(const struct object *object, unsigned class)
+{
+    struct span *slab = pagemap_find(object);
+    if (unlikely(slab == NULL || slab->kind != SPAN_SLAB || slab->class != class))
+        die("free list of objects of %zu bytes leads to %p, which is none: "
+            "a freed object was written to, or a foreign one freed",
+            sizeclass_bytes(class), (const void *)object);
+    return slab;
+}
+
+/* Reads each object before its slab may go back. */
+static void walk_into_slabs_locked(struct central *central, unsigned class, struct batch batch)
+{
+    struct object *object = batch.head;
+    for (size_t i = 0; i < batch.count; i++) {
+        struct span *slab = slab_of_object(object, class);
+        struct object *next = object->next;
+        bool was_full = slab_is_full(slab);
+        slab_put(slab, object);
+        settle_slab_locked(central, slab, was_full, &central->partial);
+        object = next;
+    }
+    central->out_objects -= batch.count;
+}
+
+void central_put(unsigned class, struct batch batch)
+{
+    if (batch.count == 0)
+        return;
+    struct central *central = acquire(class);
+    size_t list_bytes = (central->list_objects + batch.count) * sizeclass_bytes(class);
+    if (central->list_count < CENTRAL_LISTS && list_bytes <= CENTRAL_LIST_BYTES) {
+        central->lists[central->list_count++] = batch;
+        central->list_objects += batch.count;
+    } else {
+        walk_into_slabs_locked(central, class, batch);
+    }
+    lock_release(&central->lock);
+}
+
+void central_drain(unsigned class)
+{
+    struct central *central = acquire(class);
+    while (central->list_count > 0) {
+        struct batch batch = central->lists[--central->list_count];
+        central->list_objects -= batch.count;
+        walk_into_slabs_locked(central, class, batch);
+    }
+    if (!list_is_empty(&central->partial)) {
+        struct span *last = slab_of(central->partial.previous);
+        if (slab_is_empty(last))
+            free_slab_locked(central, last);
+    }
+    lock_release(&central->lock);
+}
+
+static bool lists_hold_locked(const struct central *central, const void *object)
+{
+    for (uint32_t i = 0; i < central->list_count; i++) {
+        const struct object *at = central->lists[i].head;
+        for (size_t n = 0; n < central->lists[i].count && at != NULL; n++, at = at->next) {
+            if (at == object)
+                return true;
+        }
+    }
+    return false;
+}
+
+bool central_holds(struct span *slab, const void *object)
+{
+    struct central *central = acquire(slab->class);
+    bool holds = slab_holds(slab, object) || lists_hold_locked(central, object);
+    lock_release(&central->lock);
+    return holds;
+}
+
+/* The array keeps the link to the next spare one in its first two words. */
+static uint32_t *alloc_tags_locked(struct central *central, unsigned class)
+{
+    uint32_t *tags = central->spare_tags;
+    if (tags == NULL)
+        return meta_alloc(sizeclass_table[class].slab_objects * sizeof(uint32_t));
+    central->spare_tags = *(uint32_t **)(void *)tags;
+    return tags;
+}
+
+static void free_tags_locked(struct central *central, uint32_t *tags)
+{
+    *(uint32_t **)(void *)tags = central->spare_tags;
+    central->spare_tags = tags;
+}
+
+static struct span *tagged_slab_locked(struct central *central, unsigned class)
+{
+    if (!list_is_empty(&central->partial_tagged))
+        return slab_of(central->partial_tagged.next);
+    uint32_t *tags = alloc_tags_locked(central, class);
+    if (tags == NULL)
+        return NULL;
+    struct span *slab = alloc_slab_locked(central, class, SPAN_TAGGED_SLAB);
+    if (slab == NULL) {
+        free_tags_locked(central, tags);
+        return NULL;
+    }
+    slab->tags = tags;
+    list_push(&central->partial_tagged, &slab->link);
+    return slab;
+}
+
+void *central_take_tagged(unsigned class, uint32_t tag)
+{
+    struct object *object = NULL;
+    struct central *central = acquire(class);
+    struct span *slab = tagged_slab_locked(central, class);
+    if (slab != NULL) {
+        struct object *tail;
+        slab_take(slab, 1, &object, &tail);
+        object->mark = 0;
+        slab->tags[slab_index_get(slab, object)] = tag;
+        central->tagged_out_objects++;
+        if (slab_is_full(slab))
+            list_take(&slab->link);
+    }
+    lock_release(&central->lock);
+    return object;
+}
+
+uint32_t central_tag_get(const struct span *slab, const void *object)
+{
+    return slab->tags[slab_index_get(slab, object)];
+}
+
+void central_put_tagged(struct span *slab, void *object)
+{
+    struct central *central = acquire(slab->class);
+    bool was_full = slab_is_full(slab);
+    slab_put(slab, object);
+    central->tagged_out_objects--;
+    uint32_t *tags = slab->tags;
+    size_t slabs = central->slab_count;
+    settle_slab_locked(central, slab, was_full, &central->partial_tagged);
+    if (central->slab_count != slabs)
+        free_tags_locked(central, tags);
+    lock_release(&central->lock);
+}
+
+void central_stats_get(unsigned class, struct central_stats *stats)
+{
+    struct central *central = acquire(class);
+    stats->slab_count = central->slab_count;
+    stats->slab_bytes = central->slab_count * bytes_of_pages(sizeclass_table[class].slab_pages);
+    stats->out_objects = central->out_objects;
+    stats->list_objects = central->list_objects;
+    stats->tagged_out_objects = central->tagged_out_objects;
+    lock_release(&central->lock);
+}
+
+void central_fork_prepare(void)
+{
+    for (unsigned class = 1; class < SIZECLASS_COUNT; class++)
+        acquire(class);
+}
+
+void central_fork_parent(void)
+{
+    for (unsigned class = SIZECLASS_COUNT; class-- > 1;)
+        lock_release(&centrals[class].lock);
+}
+
+void central_fork_child(void)
+{
+    for (unsigned class = SIZECLASS_COUNT; class-- > 1;)
+        lock_reset(&centrals[class].lock);
+}

@@ -1,0 +1,52 @@
+/* Runs of pages ("spans"), the heap's wholesale store.
+ *
+ *   central, large  --pages-->  pageheap  --regions-->  os
+ *
+ * Memory comes from the kernel in 2 MiB-aligned regions and stays mapped. Free spans are of two
+ * kinds, dirty (their pages are resident) and fresh (the kernel has the pages, they read as
+ * zeroes); neighbours of one kind are always one span. Dirty pages are used first. What is kept
+ * dirty is bounded by RETAIN_BYTES and an eighth of the memory in use, at once, and decays: of what
+ * stayed unused through a period, half is given back.
+ *
+ * Lock:  one, rank LOCK_PAGEHEAP; not held while the kernel takes pages back.
+ * Fails: alloc returns NULL when the kernel gives no more. */
+#ifndef HPM_HEAP_PAGEHEAP_H
+#define HPM_HEAP_PAGEHEAP_H
+
+#include "base/base.h"
+#include "heap/span.h"
+
+/* `kind` is what the span is to be. *is_fresh (may be NULL) tells whether it reads as zeroes. */
+struct span *pageheap_alloc(size_t pages, enum span_kind kind, bool *is_fresh);
+
+/* The first page's address is a multiple of `alignment`, a power of two above a page. */
+struct span *pageheap_alloc_aligned(size_t pages, size_t alignment, enum span_kind kind,
+                                    bool *is_fresh);
+
+/* The caller has cleared the span's size class code. */
+void pageheap_free(struct span *span);
+
+/* Changes a large span's length where it lies. Grows into free space behind it only. */
+bool pageheap_resize(struct span *span, size_t pages);
+
+/* Gives up to `bytes` of free dirty memory back now; returns bytes given. */
+size_t pageheap_release(size_t bytes);
+
+/* How kept memory goes back: decay time in nanoseconds, 0 at once, UINT64_MAX never. */
+void pageheap_set_release(uint64_t decay_ns);
+
+/* A span record for memory that is not the page heap's (huge blocks). */
+struct span *pageheap_span_alloc(void);
+void pageheap_span_free(struct span *span);
+
+struct pageheap_stats {
+    size_t mapped_bytes, dirty_bytes, fresh_bytes;
+    uint64_t release_calls;
+};
+void pageheap_stats_get(struct pageheap_stats *stats);
+
+void pageheap_fork_prepare(void);
+void pageheap_fork_parent(void);
+void pageheap_fork_child(void);
+
+#endif

@@ -1,0 +1,145 @@
+#include "heap/pagemap.h"
+
+#include <string.h>
+
+#include "base/meta.h"
+#include "base/os.h"
+#include "heap/span.h"
+
+/* The spans of one 2 MiB-aligned stretch of address space. */
+struct region {
+    uintptr_t base;
+    struct span *_Atomic spans[REGION_PAGES];
+};
+
+enum { WINDOW_SHARE = 4 };
+#define WINDOW_MIN_BYTES     (64 * GiB)
+#define WINDOW_UNKNOWN_BYTES (1 * TiB)
+
+static uint8_t no_codes[1];
+struct pagemap pagemap = {.codes = no_codes};
+
+static struct meta_pool region_pool = META_POOL_INITIAL(struct region);
+
+static size_t window_bytes(void)
+{
+    size_t limit = os_memory_limit_bytes();
+    if (limit == 0)
+        return WINDOW_UNKNOWN_BYTES;
+    size_t window = WINDOW_MIN_BYTES;
+    while (window / WINDOW_SHARE < limit)
+        window *= 2;
+    return window;
+}
+
+/* The codes go in before the mask: whoever sees the mask sees the codes (a thread that races with
+ * this has no memory of ours to free). */
+bool pagemap_init(void)
+{
+    size_t window = window_bytes();
+    size_t pages = window >> HEAP_PAGE_SHIFT;
+    size_t regions = window >> REGION_SHIFT;
+    char *tables = meta_alloc_sparse(pages + regions * sizeof(struct region *));
+    if (tables == NULL)
+        return false;
+    pagemap.regions = (struct region * _Atomic *)(void *)(tables + pages);
+    pagemap.region_mask = regions - 1;
+    pagemap.codes = (uint8_t *)tables;
+    atomic_thread_fence(memory_order_release);
+    pagemap.page_mask = pages - 1;
+    return true;
+}
+
+static struct region *_Atomic *region_slot(uintptr_t address)
+{
+    return &pagemap.regions[(address >> REGION_SHIFT) & pagemap.region_mask];
+}
+
+static struct region *region_find(uintptr_t address)
+{
+    if (unlikely(pagemap.regions == NULL))
+        return NULL;
+    /* Acquire: pairs with the release in add_region. */
+    struct region *region = atomic_load_explicit(region_slot(address), memory_order_acquire);
+    if (region == NULL || region->base != round_down(address, REGION_BYTES))
+        return NULL;
+    return region;
+}
+
+static bool add_region(uintptr_t base)
+{
+    struct region *_Atomic *slot = region_slot(base);
+    if (atomic_load_explicit(slot, memory_order_relaxed) != NULL)
+        return false;
+    struct region *region = meta_pool_alloc(&region_pool);
+    if (region == NULL)
+        return false;
+    memset(region, 0, sizeof(*region));
+    region->base = base;
+    /* Release: pairs with the acquire in region_find. */
+    atomic_store_explicit(slot, region, memory_order_release);
+    return true;
+}
+
+bool pagemap_add_regions(void *start, size_t bytes)
+{
+    uintptr_t base = (uintptr_t)start;
+    for (size_t offset = 0; offset < bytes; offset += REGION_BYTES) {
+        if (!add_region(base + offset)) {
+            pagemap_drop_regions(start, offset);
+            return false;
+        }
+    }
+    return true;
+}
+
+void pagemap_drop_regions(void *start, size_t bytes)
+{
+    for (size_t offset = 0; offset < bytes; offset += REGION_BYTES) {
+        struct region *_Atomic *slot = region_slot((uintptr_t)start + offset);
+        struct region *region = atomic_exchange_explicit(slot, NULL, memory_order_relaxed);
+        meta_pool_free(&region_pool, region);
+    }
+}
+
+static void set_page(uintptr_t address, struct span *span)
+{
+    struct region *region = region_find(address);
+    size_t page = (address >> HEAP_PAGE_SHIFT) % REGION_PAGES;
+    /* Release: pairs with the acquire in pagemap_find. */
+    atomic_store_explicit(&region->spans[page], span, memory_order_release);
+}
+
+void pagemap_set_span(struct span *span)
+{
+    for (size_t page = 0; page < span->pages; page++)
+        set_page((uintptr_t)span->start + bytes_of_pages(page), span);
+}
+
+void pagemap_set_ends(struct span *span)
+{
+    set_page((uintptr_t)span->start, span);
+    set_page((uintptr_t)span_limit(span) - HEAP_PAGE_BYTES, span);
+}
+
+void pagemap_set_code(const struct span *span, unsigned code)
+{
+    size_t page = ((uintptr_t)span->start >> HEAP_PAGE_SHIFT) & pagemap.page_mask;
+    size_t before_wrap = min_size(span->pages, pagemap.page_mask + 1 - page);
+    memset(&pagemap.codes[page], (int)code, before_wrap);
+    memset(pagemap.codes, (int)code, span->pages - before_wrap);
+}
+
+struct span *pagemap_find(const void *address)
+{
+    struct region *region = region_find((uintptr_t)address);
+    if (region == NULL)
+        return NULL;
+    size_t page = ((uintptr_t)address >> HEAP_PAGE_SHIFT) % REGION_PAGES;
+    /* Acquire: pairs with the release in set_page. */
+    struct span *span = atomic_load_explicit(&region->spans[page], memory_order_acquire);
+    if (span == NULL || (const char *)address < span->start ||
+        (const char *)address >= span_limit(span))
+        return NULL;
+    return span;
+}

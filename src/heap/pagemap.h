@@ -1,0 +1,56 @@
+/* What every heap page is: its size class, for the fast path of free, and its span.
+ *
+ *   api  --address-->  pagemap  <--pages--  pageheap, central, large
+ *
+ * Classes are one flat array of bytes, indexed by the page number modulo the array's length, which
+ * is four times what the machine's memory could fill: every address has an entry, mapped or not,
+ * ours or not, so free needs one load and no test. Two of our regions never share an entry (the page
+ * heap declines such a region); an address that is not ours can, and is then told apart by the exact
+ * span when its list is checked.
+ *
+ * Entries are set before memory is handed out and cleared after it came back, so whoever holds a
+ * pointer lawfully sees its entry.
+ * Signal: find may be called from a handler. */
+#ifndef HPM_HEAP_PAGEMAP_H
+#define HPM_HEAP_PAGEMAP_H
+
+#include "base/base.h"
+#include "heap/sizeclass.h"
+
+enum { REGION_SHIFT = 21, REGION_PAGES = 1 << (REGION_SHIFT - HEAP_PAGE_SHIFT) };
+#define REGION_BYTES ((size_t)1 << REGION_SHIFT)
+
+struct span;
+
+struct pagemap {
+    uint8_t *codes;    // class code of each page, see sizeclass.h
+    size_t page_mask;  // number of entries - 1
+    struct region *_Atomic *regions;
+    size_t region_mask;
+} HPM_LINE_ALIGNED;
+
+extern struct pagemap pagemap;
+
+/* False: no memory for the tables. Before it, every address has class 0. */
+bool pagemap_init(void);
+
+HPM_INLINE unsigned pagemap_code_of(const void *address)
+{
+    return pagemap.codes[((uintptr_t)address >> HEAP_PAGE_SHIFT) & pagemap.page_mask];
+}
+
+/* Makes the 2 MiB-aligned range known. False: an entry is taken by another region, or no memory. */
+bool pagemap_add_regions(void *start, size_t bytes);
+
+/* Forgets a range (a huge block given back). */
+void pagemap_drop_regions(void *start, size_t bytes);
+
+/* Writes the span of all of its pages, or of its first and last (free spans). */
+void pagemap_set_span(struct span *span);
+void pagemap_set_ends(struct span *span);
+void pagemap_set_code(const struct span *span, unsigned code);
+
+/* The span that holds the address, or NULL. */
+struct span *pagemap_find(const void *address);
+
+#endif

@@ -1,0 +1,75 @@
+#include "heap/slab.h"
+
+#include <string.h>
+
+#include "base/print.h"
+
+void slab_init(struct span *slab, unsigned class)
+{
+    slab->class = (uint8_t)class;
+    slab->cut = 0;
+    slab->out = 0;
+    slab->tags = NULL;
+    memset(slab->free_bits, 0, sizeof(slab->free_bits));
+}
+
+static size_t index_of(const struct span *slab, const void *object)
+{
+    size_t offset = (size_t)((const char *)object - slab->start);
+    return (offset * sizeclass_table[slab->class].reciprocal) >> 40;
+}
+
+size_t slab_index_get(const struct span *slab, const void *object)
+{
+    size_t bytes = sizeclass_bytes(slab->class);
+    size_t index = index_of(slab, object);
+    if (unlikely(slab->start + index * bytes != object))
+        die("free of %p: it points %zu bytes into an object of %zu bytes", object,
+            (size_t)((const char *)object - slab->start) - index * bytes, bytes);
+    return index;
+}
+
+bool slab_holds(const struct span *slab, const void *object)
+{
+    size_t index = slab_index_get(slab, object);
+    return index >= slab->cut || (slab->free_bits[index / 64] >> index % 64 & 1);
+}
+
+static struct object *link_object(char *at, struct object ***link)
+{
+    struct object *object = (struct object *)(void *)at;
+    object->mark = OBJECT_FREED_MARK;
+    **link = object;
+    *link = &object->next;
+    return object;
+}
+
+size_t slab_take(struct span *slab, size_t count, struct object **head, struct object **tail)
+{
+    const struct sizeclass *class = &sizeclass_table[slab->class];
+    struct object **link = head;
+    size_t taken = 0;
+    for (size_t word = 0; taken < count && word * 64 < slab->cut; word++) {
+        uint64_t bits = slab->free_bits[word];
+        for (; bits != 0 && taken < count; taken++, bits &= bits - 1) {
+            size_t index = word * 64 + (size_t)__builtin_ctzll(bits);
+            *tail = link_object(slab->start + index * class->bytes, &link);
+        }
+        slab->free_bits[word] = bits;
+    }
+    for (; taken < count && slab->cut < class->slab_objects; taken++)
+        *tail = link_object(slab->start + (size_t)slab->cut++ * class->bytes, &link);
+    *link = NULL;
+    slab->out += (uint16_t)taken;
+    return taken;
+}
+
+void slab_put(struct span *slab, void *object)
+{
+    size_t index = slab_index_get(slab, object);
+    uint64_t bit = (uint64_t)1 << index % 64;
+    if (unlikely(index >= slab->cut || (slab->free_bits[index / 64] & bit)))
+        die("double free of %p: object of %zu bytes", object, sizeclass_bytes(slab->class));
+    slab->free_bits[index / 64] |= bit;
+    slab->out--;
+}

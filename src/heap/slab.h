@@ -1,0 +1,50 @@
+/* A span cut into objects of one class, and a bitmap of those that are free.
+ *
+ *   central  --objects-->  slab
+ *
+ * The bitmap lies in the span's record, apart from user memory. Objects are cut from the front only
+ * when asked for, so a slab touches no page before it must; freed ones are handed out again in
+ * address order, so that a program's data stays in order. Putting an object back is where it is
+ * checked: that it begins where an object begins, was handed out, and is not here already.
+ *
+ * Lock: the central list's of the class. */
+#ifndef HPM_HEAP_SLAB_H
+#define HPM_HEAP_SLAB_H
+
+#include "base/base.h"
+#include "heap/span.h"
+
+/* A free object. The mark tells free() at once that an object was freed before; malloc clears it. */
+struct object {
+    struct object *next;
+    uint64_t mark;
+};
+
+#define OBJECT_FREED_MARK ((uint64_t)(int64_t)-0x4a0f3d29)
+
+void slab_init(struct span *slab, unsigned class);
+
+/* Takes up to `count` objects, linked in address order and marked as free, ending in NULL. Returns
+ * how many; `*tail` is the last. */
+size_t slab_take(struct span *slab, size_t count, struct object **head, struct object **tail);
+
+/* Puts one object back. Dies when it is no object of the slab or is in it already. */
+void slab_put(struct span *slab, void *object);
+
+/* The number of the object at this address; dies unless one begins there. */
+size_t slab_index_get(const struct span *slab, const void *object);
+
+/* Whether the object is inside the slab now (never handed out, or back). */
+bool slab_holds(const struct span *slab, const void *object);
+
+HPM_INLINE bool slab_is_empty(const struct span *slab)
+{
+    return slab->out == 0;
+}
+
+HPM_INLINE bool slab_is_full(const struct span *slab)
+{
+    return slab->out == sizeclass_table[slab->class].slab_objects;
+}
+
+#endif

@@ -1,0 +1,255 @@
+#include "heap/tcache.h"
+
+#include "base/lock.h"
+#include "heap/pagemap.h"
+
+enum { POP_WALK_MAX = 4 * SLAB_OBJECTS_MAX };
+
+struct tcache tcache_none;
+HPM_TLS struct tcache *tcache_self = &tcache_none;
+
+static struct {
+    struct lock lock;
+
+    /* Guarded by lock. */
+    struct list owned, orphaned; // unset until first use
+    size_t count;
+} registry = {.lock = LOCK_INITIAL(LOCK_REGISTRY)};
+
+static void acquire_registry(void)
+{
+    lock_acquire(&registry.lock);
+    if (registry.owned.next == NULL) {
+        list_init(&registry.owned);
+        list_init(&registry.orphaned);
+    }
+}
+
+void tcache_init(struct tcache *cache)
+{
+    tcache_unset_allowances(cache);
+    acquire_registry();
+    list_push(&registry.owned, &cache->link);
+    registry.count++;
+    lock_release(&registry.lock);
+}
+
+struct tcache *tcache_adopt(void)
+{
+    struct tcache *cache = NULL;
+    if (peek_load(&registry.orphaned.next) == &registry.orphaned)
+        return NULL;
+    acquire_registry();
+    if (!list_is_empty(&registry.orphaned)) {
+        struct list *node = registry.orphaned.next;
+        list_take(node);
+        list_push(&registry.owned, node);
+        cache = list_entry(node, struct tcache, link);
+    }
+    lock_release(&registry.lock);
+    return cache;
+}
+
+void tcache_unset_allowances(struct tcache *cache)
+{
+    for (unsigned class = 0; class < SIZECLASS_COUNT; class++)
+        cache->lists[class].allowance = TCACHE_UNSET;
+}
+
+static size_t pushed_count(const struct tcache_list *list)
+{
+    return (size_t)(list->capacity - list->room);
+}
+
+static void set_capacity(struct tcache_list *list, int32_t capacity)
+{
+    int32_t room = list->room + capacity - list->capacity;
+    list->capacity = capacity;
+    owner_store(&list->room, room);
+}
+
+/* First use sets a small capacity, later ones double it: a thread that does little holds little. */
+static void grow_capacity(struct tcache_list *list, unsigned class)
+{
+    const struct sizeclass *c = &sizeclass_table[class];
+    int32_t wanted = list->capacity == 0 ? c->batch_first : 2 * list->capacity;
+    set_capacity(list, wanted < c->batch_max ? wanted : c->batch_max);
+}
+
+/* Empties the push list before anyone else holds its objects. */
+static struct batch take_pushed(struct tcache_list *list)
+{
+    struct batch batch = {owner_load(&list->push), pushed_count(list)};
+    owner_store(&list->push, NULL);
+    owner_store(&list->room, list->capacity);
+    atomic_signal_fence(memory_order_seq_cst);
+    return batch;
+}
+
+/* Keeps the first `count` objects in the batch and returns the others. */
+static struct batch cut(struct batch *batch, size_t count)
+{
+    struct object *last = batch->head;
+    for (size_t i = 1; i < count; i++)
+        last = last->next;
+    struct batch rest = {last->next, batch->count - count};
+    last->next = NULL;
+    batch->count = count;
+    return rest;
+}
+
+static void keep_rest(struct tcache_list *list, unsigned class, struct batch rest)
+{
+    if (pushed_count(list) != 0) {
+        central_put(class, rest);
+        return;
+    }
+    owner_store(&list->push, rest.head);
+    owner_store(&list->room, list->capacity - (int32_t)rest.count);
+}
+
+/* What to hand out next: the push list when it is worth it, else a list from outside. */
+static struct batch next_batch(struct tcache_list *list, unsigned class)
+{
+    if (list->capacity == 0)
+        grow_capacity(list, class);
+    size_t pushed = pushed_count(list);
+    if (pushed * 2 >= (size_t)list->capacity)
+        return take_pushed(list);
+    struct batch batch = central_take(class, (size_t)list->capacity);
+    if (batch.count == 0 && pushed != 0)
+        batch = take_pushed(list);
+    grow_capacity(list, class);
+    return batch;
+}
+
+void *tcache_refill(struct tcache *cache, unsigned class)
+{
+    struct tcache_list *list = &cache->lists[class];
+    struct batch batch = next_batch(list, class);
+    if (unlikely(batch.count == 0))
+        return NULL;
+    if (unlikely(batch.count > (uint64_t)list->allowance))
+        keep_rest(list, class, cut(&batch, (size_t)list->allowance));
+    list->allowance -= (int64_t)batch.count;
+    owner_store(&list->pop, batch.head->next);
+    batch.head->mark = 0;
+    return batch.head;
+}
+
+void tcache_push_slow(struct tcache *cache, unsigned class, struct object *object)
+{
+    struct tcache_list *list = &cache->lists[class];
+    owner_store(&list->room, list->room + 1);
+    if (list->capacity < sizeclass_table[class].batch_max)
+        grow_capacity(list, class);
+    if (list->room <= 0)
+        central_put(class, take_pushed(list));
+    owner_store(&list->room, list->room - 1);
+    tcache_push(list, object);
+}
+
+static bool chain_holds(const struct object *at, size_t limit, const void *object)
+{
+    for (size_t i = 0; i < limit && at != NULL; i++, at = at->next) {
+        if (at == object)
+            return true;
+    }
+    return false;
+}
+
+bool tcache_holds(const struct tcache *cache, unsigned class, const void *object)
+{
+    const struct tcache_list *list = &cache->lists[class];
+    return chain_holds(list->push, POP_WALK_MAX, object) ||
+           chain_holds(list->pop, POP_WALK_MAX, object);
+}
+
+static struct batch take_popped(struct tcache_list *list)
+{
+    struct batch batch = {list->pop, 0};
+    owner_store(&list->pop, NULL);
+    for (struct object *at = batch.head; at != NULL; at = at->next)
+        batch.count++;
+    return batch;
+}
+
+void tcache_retire(struct tcache *cache)
+{
+    for (unsigned class = 1; class < SIZECLASS_COUNT; class++) {
+        struct tcache_list *list = &cache->lists[class];
+        central_put(class, take_pushed(list));
+        central_put(class, take_popped(list));
+        set_capacity(list, 0);
+    }
+    acquire_registry();
+    list_take(&cache->link);
+    registry.count--;
+    lock_release(&registry.lock);
+}
+
+/* Counts another thread's pop list while that thread uses it: each step is checked to lead to an
+ * object of the class, whose page is always mapped, so that a stale link ends the count. */
+__attribute__((no_sanitize("thread"))) static size_t popped_count(const struct tcache_list *list,
+                                                                  unsigned class)
+{
+    size_t count = 0;
+    const struct object *at = peek_load(&list->pop);
+    while (at != NULL && count < POP_WALK_MAX && (uintptr_t)at % OBJECT_ALIGNMENT == 0 &&
+           pagemap_code_of(at) == sizeclass_code(class)) {
+        count++;
+        at = peek_load(&at->next);
+    }
+    return count;
+}
+
+static size_t list_objects(const struct tcache_list *list, unsigned class)
+{
+    int32_t pushed = peek_load(&list->capacity) - peek_load(&list->room);
+    return popped_count(list, class) + (pushed > 0 ? (size_t)pushed : 0);
+}
+
+static size_t objects_of_locked(struct list *caches, unsigned class)
+{
+    size_t objects = 0;
+    list_walk (node, caches)
+        objects += list_objects(&list_entry(node, struct tcache, link)->lists[class], class);
+    return objects;
+}
+
+void tcache_stats_get(unsigned class, size_t *objects)
+{
+    acquire_registry();
+    *objects = objects_of_locked(&registry.owned, class) +
+               objects_of_locked(&registry.orphaned, class);
+    lock_release(&registry.lock);
+}
+
+size_t tcache_count(void)
+{
+    return peek_load(&registry.count);
+}
+
+void tcache_fork_prepare(void)
+{
+    acquire_registry();
+}
+
+void tcache_fork_parent(void)
+{
+    lock_release(&registry.lock);
+}
+
+void tcache_fork_child(void)
+{
+    struct list *node = registry.owned.next;
+    while (node != &registry.owned) {
+        struct list *next = node->next;
+        if (list_entry(node, struct tcache, link) != tcache_self) {
+            list_take(node);
+            list_push(&registry.orphaned, node);
+        }
+        node = next;
+    }
+    lock_reset(&registry.lock);
+}

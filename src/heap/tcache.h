@@ -1,0 +1,105 @@
+/* A thread's own free objects: what malloc and free touch, and nothing else.
+ *
+ *   api  --one object-->  tcache  --lists-->  central
+ *
+ * Each class has two lists. malloc pops from one, free pushes to the other; when the pop list runs
+ * dry, the slow path makes the push list the pop list. So between two visits to the slow path a
+ * thread allocates at most what the pop list held, and the slow path decides how much that is: it
+ * hands out no more than the list's allowance. Whoever sets allowances thereby knows, without an
+ * instruction in the fast path, when the n-th object from now is asked for.
+ *
+ * Thread: a cache is touched by its owner only, but for statistics, which read it as it is.
+ *         Stores are ordered so that a cache whose owner vanished at any instruction (fork) holds
+ *         no object twice. */
+#ifndef HPM_HEAP_TCACHE_H
+#define HPM_HEAP_TCACHE_H
+
+#include "base/base.h"
+#include "heap/central.h"
+
+struct tcache_list {
+    struct object *pop;  // malloc takes from here
+    struct object *push; // free puts here
+    int32_t room;        // frees until push is full; capacity - room is its length
+    int32_t capacity;
+    int64_t allowance; // objects that may still be handed out; TCACHE_UNSET before it is set
+};
+static_assert(sizeof(struct tcache_list) == 32, "a list's address is 8 times its class's code");
+
+#define TCACHE_UNSET     ((int64_t)-1)
+#define TCACHE_UNLIMITED ((int64_t)1 << 62)
+
+struct tcache {
+    struct tcache_list lists[SIZECLASS_COUNT]; // [0] stays empty and full: all goes the slow way
+    struct list link;                          // in the registry, guarded by its lock
+    uint32_t allowance_epoch;                  // of the caller
+} HPM_LINE_ALIGNED;
+
+/* This thread's cache. Never NULL: before a thread has one it is tcache_none, which has no object
+ * and no room. */
+extern HPM_TLS struct tcache *tcache_self;
+extern struct tcache tcache_none;
+
+HPM_INLINE struct tcache_list *tcache_list_of(struct tcache *cache, unsigned code)
+{
+    return (struct tcache_list *)(void *)((char *)cache + (size_t)code * 8);
+}
+
+/* NULL: the list ran dry. */
+HPM_INLINE void *tcache_pop(struct tcache_list *list)
+{
+    struct object *object = owner_load(&list->pop);
+    if (likely(object != NULL)) {
+        owner_store(&list->pop, object->next);
+        object->mark = 0;
+    }
+    return object;
+}
+
+/* False: the list is full (or has class 0), the object was not pushed, and the slow path must put
+ * the room right. */
+HPM_INLINE bool tcache_take_room(struct tcache_list *list)
+{
+    int32_t room = owner_load(&list->room) - 1;
+    owner_store(&list->room, room);
+    return likely(room >= 0);
+}
+
+HPM_INLINE void tcache_push(struct tcache_list *list, struct object *object)
+{
+    object->next = owner_load(&list->push);
+    object->mark = OBJECT_FREED_MARK;
+    owner_store(&list->push, object);
+}
+
+/* One object from a list that ran dry, and more on the list. The allowance must be above 0; it is
+ * lowered by what is handed out. NULL: no memory. */
+void *tcache_refill(struct tcache *cache, unsigned class);
+
+/* Pushes after tcache_take_room said no. */
+void tcache_push_slow(struct tcache *cache, unsigned class, struct object *object);
+
+/* Forgets all allowances: they must be set anew. */
+void tcache_unset_allowances(struct tcache *cache);
+
+/* Whether one of the lists holds the object. */
+bool tcache_holds(const struct tcache *cache, unsigned class, const void *object);
+
+/* Prepares zeroed memory as a cache and makes it known. */
+void tcache_init(struct tcache *cache);
+
+/* Gives every object back and makes the cache unknown. */
+void tcache_retire(struct tcache *cache);
+
+/* A known cache without an owner, left behind by fork, or NULL. It is the caller's then. */
+struct tcache *tcache_adopt(void);
+
+/* Bytes and objects in all threads' lists of a class, and the number of caches. */
+void tcache_stats_get(unsigned class, size_t *objects);
+size_t tcache_count(void);
+
+void tcache_fork_prepare(void);
+void tcache_fork_parent(void);
+void tcache_fork_child(void); // all caches but the caller's lose their owners
+
+#endif
