@@ -1,6 +1,11 @@
 /* Addresses to names: what is mapped, and the function an address lies in, read from the symbol
  * tables of the ELF files through mmap. Nothing is kept between calls.
  *
+ *   report  --addresses-->  symbols  --maps, files-->  mappings, elffile
+ *
+ * A file's own full table is preferred, then that of its debug file (by build id, under
+ * /usr/lib/debug), then what the dynamic linker needs.
+ *
  * Lock:   none of its own: callers serialize (the dump does).
  * Fails:  where there is no /proc, or a file is gone or makes no sense, names are lacking.
  * Signal: async-signal-safe; no malloc, static buffers and pages straight from os. */
@@ -8,23 +13,16 @@
 #define HPM_PROF_SYMBOLS_H
 
 #include "base/base.h"
+#include "prof/mappings.h"
 
-enum { BUILD_ID_BYTES_MAX = 32, MAPPING_PATH_MAX = 256 };
+#define MAPPING_NONE UINT32_MAX
 
-/* An executable segment of a loaded file, as /proc/self/maps shows it. */
-struct mapping {
-    uintptr_t start, limit;
-    uint64_t file_offset;
-    uint8_t build_id_bytes; // 0: none
-    uint8_t build_id[BUILD_ID_BYTES_MAX];
-    char path[MAPPING_PATH_MAX];
-};
-
-/* A function's name for an address. `name` points into the mapped file, NULL when unknown. */
+/* A function's name for an address. */
 struct symbol {
     uintptr_t address; // what was asked
-    const char *name;  // mangled, NUL-terminated within the file (checked)
-    uint32_t mapping;  // index, or UINT32_MAX: in none
+    uintptr_t start;   // where the function begins, when it is known
+    const char *name;  // mangled, in the mapped file, NUL-terminated (checked); NULL: unknown
+    uint32_t mapping;  // index, or MAPPING_NONE
 };
 
 struct symbol_table {
@@ -34,7 +32,7 @@ struct symbol_table {
     size_t symbol_count;
     /* Private: memory and files to give back. */
     size_t mappings_mapped_bytes, symbols_mapped_bytes;
-    struct symbol_file *files;
+    struct elffile *files;
     size_t file_count, files_mapped_bytes;
 };
 
@@ -44,5 +42,8 @@ bool symbols_resolve(struct symbol_table *table, const uintptr_t *addresses, siz
                      bool want_names);
 const struct symbol *symbols_find(const struct symbol_table *table, uintptr_t address);
 void symbols_free(struct symbol_table *table);
+
+/* A name's length without the version that a symbol table may put behind it (`read@@GLIBC_2.2`). */
+size_t symbols_name_length(const char *name);
 
 #endif
