@@ -17,6 +17,7 @@
 #define unlikely(x) __builtin_expect(!!(x), 0)
 
 #define HPM_EXPORT   __attribute__((visibility("default")))
+#define HPM_HIDDEN   __attribute__((visibility("hidden"))) // for externs: no way through the GOT
 #define HPM_NOINLINE __attribute__((noinline))
 #define HPM_COLD     __attribute__((noinline, cold))
 #define HPM_INLINE   static inline __attribute__((always_inline))

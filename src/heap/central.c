@@ -118,6 +118,11 @@ static struct span *slab_of_object(const struct object *object, unsigned class)
     return slab;
 }
 
+void central_check(const struct object *object, unsigned class)
+{
+    slab_index_get(slab_of_object(object, class), object);
+}
+
 /* Reads each object before its slab may go back. */
 static void walk_into_slabs_locked(struct central *central, unsigned class, struct batch batch)
 {

@@ -35,6 +35,9 @@ void central_put_tagged(struct span *slab, void *object);
 /* Whether the object lies inside its slab or in a list here: freed, and not handed out again. */
 bool central_holds(struct span *slab, const void *object);
 
+/* Dies unless the freed object is one of the class and lies where one begins. Takes no lock. */
+void central_check(const struct object *object, unsigned class);
+
 /* Walks all lists of a class back into the slabs and gives empty slabs back. */
 void central_drain(unsigned class);
 

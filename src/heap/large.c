@@ -99,8 +99,10 @@ static bool huge_move(struct span *span, size_t bytes)
     char *target = os_map_aligned(bytes, REGION_BYTES, NULL);
     if (target == NULL)
         return false;
-    if (!pagemap_add_regions(target, REGION_BYTES) ||
-        !os_move(span->start, span->mapped_bytes, target, bytes)) {
+    bool is_known = pagemap_add_regions(target, REGION_BYTES);
+    if (!is_known || !os_move(span->start, span->mapped_bytes, target, bytes)) {
+        if (is_known)
+            pagemap_drop_regions(target, REGION_BYTES);
         os_unmap(target, bytes);
         return false;
     }

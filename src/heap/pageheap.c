@@ -98,7 +98,9 @@ static void insert_locked(struct span *span)
     pagemap_set_ends(span);
 }
 
-static void remove_locked(struct span *span)
+/* Takes a span out of its list and returns the kind it had. It is of no kind then, so that no
+ * neighbour joins it. */
+static uint8_t remove_locked(struct span *span)
 {
     struct free_spans *set = set_of(span);
     unsigned bin = bin_of(span->pages);
@@ -106,6 +108,9 @@ static void remove_locked(struct span *span)
     if (list_is_empty(&set->bins[bin]))
         set->used[bin / 64] &= ~((uint64_t)1 << bin % 64);
     set->pages -= span->pages;
+    uint8_t kind = span->kind;
+    span->kind = SPAN_UNUSED;
+    return kind;
 }
 
 /* The first bin at or after `bin` that holds something, or BIN_COUNT. */
@@ -154,17 +159,19 @@ static struct span *neighbour(const char *address, uint8_t kind)
     return span != NULL && span->kind == kind ? span : NULL;
 }
 
-/* Makes a span free, one with its free neighbours of the same kind. */
-static void put_locked(struct span *span)
+/* Makes a span free as `kind`, one with its free neighbours of that kind. */
+static void put_locked(struct span *span, uint8_t kind)
 {
-    struct span *before = neighbour(span->start - HEAP_PAGE_BYTES, span->kind);
+    span->kind = kind;
+    struct span *before = neighbour(span->start - HEAP_PAGE_BYTES, kind);
     if (before != NULL && span_limit(before) == span->start) {
         remove_locked(before);
         before->pages += span->pages;
+        before->kind = kind;
         pageheap_span_free(span);
         span = before;
     }
-    struct span *after = neighbour(span_limit(span), span->kind);
+    struct span *after = neighbour(span_limit(span), kind);
     if (after != NULL && after->start == span_limit(span)) {
         remove_locked(after);
         span->pages += after->pages;
@@ -184,13 +191,12 @@ static bool split_locked(struct span *span, size_t pages, uint8_t kind)
         return false;
     rest->start = span->start + bytes_of_pages(pages);
     rest->pages = span->pages - (uint32_t)pages;
-    rest->kind = kind;
     span->pages = (uint32_t)pages;
-    put_locked(rest);
+    put_locked(rest, kind);
     return true;
 }
 
-/* A new fresh span of at least `pages`, in no list. */
+/* A new span of at least `pages`, of no kind, in no list; it is fresh. */
 static struct span *grow_locked(size_t pages)
 {
     size_t bytes = round_up(bytes_of_pages(pages), REGION_BYTES);
@@ -209,21 +215,20 @@ static struct span *grow_locked(size_t pages)
     heap.mapped_bytes += bytes;
     span->start = start;
     span->pages = (uint32_t)(bytes >> HEAP_PAGE_SHIFT);
-    span->kind = SPAN_FREE_FRESH;
-    insert_locked(span);
-    remove_locked(span);
+    span->kind = SPAN_UNUSED;
     return span;
 }
 
-/* A free span of at least `pages`, taken from its list. */
-static struct span *take_locked(size_t pages)
+/* A span of at least `pages`, taken from its list; *kind is what it was. */
+static struct span *take_locked(size_t pages, uint8_t *kind)
 {
     struct span *span = find_locked(&heap.dirty, pages);
     if (span == NULL)
         span = find_locked(&heap.fresh, pages);
+    *kind = SPAN_FREE_FRESH;
     if (span == NULL)
         return grow_locked(pages);
-    remove_locked(span);
+    *kind = remove_locked(span);
     return span;
 }
 
@@ -232,14 +237,11 @@ static void note_dirty_low_locked(void)
     heap.unused_dirty_pages = min_size(heap.unused_dirty_pages, heap.dirty.pages);
 }
 
-static struct span *finish_alloc_locked(struct span *span, enum span_kind kind, bool *is_fresh)
+static void finish_alloc_locked(struct span *span, enum span_kind kind)
 {
-    if (is_fresh != NULL)
-        *is_fresh = span->kind == SPAN_FREE_FRESH;
     span->kind = (uint8_t)kind;
     pagemap_set_span(span);
     note_dirty_low_locked();
-    return span;
 }
 
 static bool is_sane(size_t pages)
@@ -247,64 +249,58 @@ static bool is_sane(size_t pages)
     return pages != 0 && pages < (size_t)1 << 31;
 }
 
-struct span *pageheap_alloc(size_t pages, enum span_kind kind, bool *is_fresh)
-{
-    if (!is_sane(pages))
-        return NULL;
-    lock_acquire(&heap.lock);
-    if (!heap.is_ready)
-        init_locked();
-    struct span *span = take_locked(pages);
-    if (span != NULL) {
-        if (!split_locked(span, pages, span->kind)) {
-            put_locked(span);
-            span = NULL;
-        } else {
-            finish_alloc_locked(span, kind, is_fresh);
-        }
-    }
-    lock_release(&heap.lock);
-    return span;
-}
-
-/* Cuts the pages before the aligned place off as a free span. */
-static struct span *align_locked(struct span *span, size_t alignment)
+/* Cuts the pages before the aligned place off. False: no record to be had, nothing cut. */
+static bool align_locked(struct span *span, size_t alignment, uint8_t kind)
 {
     char *aligned = (char *)round_up((uintptr_t)span->start, alignment);
     size_t before = (size_t)(aligned - span->start) >> HEAP_PAGE_SHIFT;
     if (before == 0)
-        return span;
+        return true;
     struct span *front = pageheap_span_alloc();
     if (front == NULL)
-        return NULL;
+        return false;
     front->start = span->start;
     front->pages = (uint32_t)before;
-    front->kind = span->kind;
     span->start = aligned;
     span->pages -= (uint32_t)before;
-    put_locked(front);
+    put_locked(front, kind);
+    return true;
+}
+
+static struct span *alloc_locked(size_t pages, size_t alignment, enum span_kind kind,
+                                 bool *is_fresh)
+{
+    uint8_t was;
+    size_t padding = alignment > HEAP_PAGE_BYTES ? alignment >> HEAP_PAGE_SHIFT : 0;
+    struct span *span = take_locked(pages + padding, &was);
+    if (span == NULL)
+        return NULL;
+    if (!align_locked(span, alignment, was) || !split_locked(span, pages, was)) {
+        put_locked(span, was);
+        return NULL;
+    }
+    finish_alloc_locked(span, kind);
+    if (is_fresh != NULL)
+        *is_fresh = was == SPAN_FREE_FRESH;
     return span;
 }
 
 struct span *pageheap_alloc_aligned(size_t pages, size_t alignment, enum span_kind kind,
                                     bool *is_fresh)
 {
-    size_t padded = pages + (alignment >> HEAP_PAGE_SHIFT);
-    if (!is_sane(pages) || !is_sane(padded))
+    if (!is_sane(pages) || !is_sane(alignment))
         return NULL;
     lock_acquire(&heap.lock);
     if (!heap.is_ready)
         init_locked();
-    struct span *span = take_locked(padded);
-    if (span != NULL && (align_locked(span, alignment) == NULL ||
-                         !split_locked(span, pages, span->kind))) {
-        put_locked(span);
-        span = NULL;
-    }
-    if (span != NULL)
-        finish_alloc_locked(span, kind, is_fresh);
+    struct span *span = alloc_locked(pages, alignment, kind, is_fresh);
     lock_release(&heap.lock);
     return span;
+}
+
+struct span *pageheap_alloc(size_t pages, enum span_kind kind, bool *is_fresh)
+{
+    return pageheap_alloc_aligned(pages, HEAP_PAGE_BYTES, kind, is_fresh);
 }
 
 /* The longest dirty span, or NULL. */
@@ -330,7 +326,6 @@ static unsigned collect_locked(struct span **spans, size_t pages)
             break;
         remove_locked(span);
         split_locked(span, min_size(pages, span->pages), SPAN_FREE_DIRTY);
-        span->kind = SPAN_UNUSED;
         spans[count++] = span;
         pages -= min_size(pages, span->pages);
     }
@@ -355,8 +350,7 @@ static size_t release_locked(size_t pages)
         heap.release_calls += count;
         for (unsigned i = 0; i < count; i++) {
             given += spans[i]->pages;
-            spans[i]->kind = released[i] ? SPAN_FREE_FRESH : SPAN_FREE_DIRTY;
-            put_locked(spans[i]);
+            put_locked(spans[i], released[i] ? SPAN_FREE_FRESH : SPAN_FREE_DIRTY);
         }
     }
     return given;
@@ -397,8 +391,7 @@ static void release_surplus_locked(void)
 void pageheap_free(struct span *span)
 {
     lock_acquire(&heap.lock);
-    span->kind = SPAN_FREE_DIRTY;
-    put_locked(span);
+    put_locked(span, SPAN_FREE_DIRTY);
     release_surplus_locked();
     lock_release(&heap.lock);
 }
@@ -411,9 +404,9 @@ static bool extend_locked(struct span *span, size_t pages)
     if (after == NULL || after->start != span_limit(span) || after->pages < missing ||
         (after->kind != SPAN_FREE_DIRTY && after->kind != SPAN_FREE_FRESH))
         return false;
-    remove_locked(after);
-    if (!split_locked(after, missing, after->kind)) {
-        put_locked(after);
+    uint8_t kind = remove_locked(after);
+    if (!split_locked(after, missing, kind)) {
+        put_locked(after, kind);
         return false;
     }
     pageheap_span_free(after);

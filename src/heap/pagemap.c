@@ -17,7 +17,11 @@ enum { WINDOW_SHARE = 4 };
 #define WINDOW_UNKNOWN_BYTES (1 * TiB)
 
 static uint8_t no_codes[1];
-struct pagemap pagemap = {.codes = no_codes};
+HPM_LINE_ALIGNED uint8_t *pagemap_codes = no_codes;
+size_t pagemap_page_mask;
+
+static struct region *_Atomic *regions;
+static size_t region_mask;
 
 static struct meta_pool region_pool = META_POOL_INITIAL(struct region);
 
@@ -38,26 +42,26 @@ bool pagemap_init(void)
 {
     size_t window = window_bytes();
     size_t pages = window >> HEAP_PAGE_SHIFT;
-    size_t regions = window >> REGION_SHIFT;
-    char *tables = meta_alloc_sparse(pages + regions * sizeof(struct region *));
+    size_t region_count = window >> REGION_SHIFT;
+    char *tables = meta_alloc_sparse(pages + region_count * sizeof(struct region *));
     if (tables == NULL)
         return false;
-    pagemap.regions = (struct region * _Atomic *)(void *)(tables + pages);
-    pagemap.region_mask = regions - 1;
-    pagemap.codes = (uint8_t *)tables;
+    regions = (struct region * _Atomic *)(void *)(tables + pages);
+    region_mask = region_count - 1;
+    pagemap_codes = (uint8_t *)tables;
     atomic_thread_fence(memory_order_release);
-    pagemap.page_mask = pages - 1;
+    pagemap_page_mask = pages - 1;
     return true;
 }
 
 static struct region *_Atomic *region_slot(uintptr_t address)
 {
-    return &pagemap.regions[(address >> REGION_SHIFT) & pagemap.region_mask];
+    return &regions[(address >> REGION_SHIFT) & region_mask];
 }
 
 static struct region *region_find(uintptr_t address)
 {
-    if (unlikely(pagemap.regions == NULL))
+    if (unlikely(regions == NULL))
         return NULL;
     /* Acquire: pairs with the release in add_region. */
     struct region *region = atomic_load_explicit(region_slot(address), memory_order_acquire);
@@ -124,10 +128,10 @@ void pagemap_set_ends(struct span *span)
 
 void pagemap_set_code(const struct span *span, unsigned code)
 {
-    size_t page = ((uintptr_t)span->start >> HEAP_PAGE_SHIFT) & pagemap.page_mask;
-    size_t before_wrap = min_size(span->pages, pagemap.page_mask + 1 - page);
-    memset(&pagemap.codes[page], (int)code, before_wrap);
-    memset(pagemap.codes, (int)code, span->pages - before_wrap);
+    size_t page = ((uintptr_t)span->start >> HEAP_PAGE_SHIFT) & pagemap_page_mask;
+    size_t before_wrap = min_size(span->pages, pagemap_page_mask + 1 - page);
+    memset(&pagemap_codes[page], (int)code, before_wrap);
+    memset(pagemap_codes, (int)code, span->pages - before_wrap);
 }
 
 struct span *pagemap_find(const void *address)

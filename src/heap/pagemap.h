@@ -22,21 +22,15 @@ enum { REGION_SHIFT = 21, REGION_PAGES = 1 << (REGION_SHIFT - HEAP_PAGE_SHIFT) }
 
 struct span;
 
-struct pagemap {
-    uint8_t *codes;    // class code of each page, see sizeclass.h
-    size_t page_mask;  // number of entries - 1
-    struct region *_Atomic *regions;
-    size_t region_mask;
-} HPM_LINE_ALIGNED;
-
-extern struct pagemap pagemap;
+extern HPM_HIDDEN uint8_t *pagemap_codes;    // class code of each page, see sizeclass.h
+extern HPM_HIDDEN size_t pagemap_page_mask;  // number of entries - 1
 
 /* False: no memory for the tables. Before it, every address has class 0. */
 bool pagemap_init(void);
 
 HPM_INLINE unsigned pagemap_code_of(const void *address)
 {
-    return pagemap.codes[((uintptr_t)address >> HEAP_PAGE_SHIFT) & pagemap.page_mask];
+    return pagemap_codes[((uintptr_t)address >> HEAP_PAGE_SHIFT) & pagemap_page_mask];
 }
 
 /* Makes the 2 MiB-aligned range known. False: an entry is taken by another region, or no memory. */

@@ -48,8 +48,8 @@ struct sizeclass {
     uint16_t batch_max;      // and may grow to
 };
 
-extern const struct sizeclass sizeclass_table[SIZECLASS_COUNT];
-extern const uint8_t sizeclass_codes[SMALL_MAX_BYTES / OBJECT_ALIGNMENT + 1];
+extern HPM_HIDDEN const struct sizeclass sizeclass_table[SIZECLASS_COUNT];
+extern HPM_HIDDEN const uint8_t sizeclass_codes[SMALL_MAX_BYTES / OBJECT_ALIGNMENT + 1];
 
 /* `bytes` is at most SMALL_MAX_BYTES. */
 HPM_INLINE unsigned sizeclass_code_of(size_t bytes)

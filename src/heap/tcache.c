@@ -1,6 +1,7 @@
 #include "heap/tcache.h"
 
 #include "base/lock.h"
+#include "base/print.h"
 #include "heap/pagemap.h"
 
 enum { POP_WALK_MAX = 4 * SLAB_OBJECTS_MAX };
@@ -108,14 +109,28 @@ static void keep_rest(struct tcache_list *list, unsigned class, struct batch res
     owner_store(&list->room, list->capacity - (int32_t)rest.count);
 }
 
-/* What to hand out next: the push list when it is worth it, else a list from outside. */
+/* Dies unless `count` objects of the class follow, and then an end: an object that is on the list
+ * twice makes it a ring. */
+static void check_chain(const struct object *at, size_t count, unsigned class)
+{
+    for (size_t i = 0; i < count; i++, at = at->next)
+        central_check(at, class);
+    if (unlikely(at != NULL))
+        die("double free of %p: object of %zu bytes", (const void *)at, sizeclass_bytes(class));
+}
+
+/* What to hand out next: the push list when it is worth it, else a list from outside. While lists
+ * are short (a small program, a seldom size) they are checked here too, not only where they end. */
 static struct batch next_batch(struct tcache_list *list, unsigned class)
 {
     if (list->capacity == 0)
         grow_capacity(list, class);
     size_t pushed = pushed_count(list);
-    if (pushed * 2 >= (size_t)list->capacity)
+    if (pushed * 2 >= (size_t)list->capacity) {
+        if (list->capacity < sizeclass_table[class].batch_max)
+            check_chain(list->push, pushed, class);
         return take_pushed(list);
+    }
     struct batch batch = central_take(class, (size_t)list->capacity);
     if (batch.count == 0 && pushed != 0)
         batch = take_pushed(list);
@@ -163,6 +178,12 @@ bool tcache_holds(const struct tcache *cache, unsigned class, const void *object
     const struct tcache_list *list = &cache->lists[class];
     return chain_holds(list->push, POP_WALK_MAX, object) ||
            chain_holds(list->pop, POP_WALK_MAX, object);
+}
+
+void tcache_check(const struct tcache *cache)
+{
+    for (unsigned class = 1; class < SIZECLASS_COUNT; class++)
+        check_chain(cache->lists[class].push, pushed_count(&cache->lists[class]), class);
 }
 
 static struct batch take_popped(struct tcache_list *list)

@@ -37,8 +37,8 @@ struct tcache {
 
 /* This thread's cache. Never NULL: before a thread has one it is tcache_none, which has no object
  * and no room. */
-extern HPM_TLS struct tcache *tcache_self;
-extern struct tcache tcache_none;
+extern HPM_HIDDEN HPM_TLS struct tcache *tcache_self;
+extern HPM_HIDDEN struct tcache tcache_none;
 
 HPM_INLINE struct tcache_list *tcache_list_of(struct tcache *cache, unsigned code)
 {
@@ -84,6 +84,10 @@ void tcache_unset_allowances(struct tcache *cache);
 
 /* Whether one of the lists holds the object. */
 bool tcache_holds(const struct tcache *cache, unsigned class, const void *object);
+
+/* Looks at everything that was freed here and not handed out since; dies of what should not be
+ * there (a pointer into the middle of an object, an object twice). */
+void tcache_check(const struct tcache *cache);
 
 /* Prepares zeroed memory as a cache and makes it known. */
 void tcache_init(struct tcache *cache);

@@ -9,7 +9,7 @@
  * Counting is consistent: between stacktab_freeze and stacktab_thaw every site shows the counts of
  * the moment of the freeze while all threads count on (a site copies its counts aside before the
  * first change).
- * Lock:  a small one in each site, rank LOCK_STACKTAB. */
+ * Lock:  one for adding, and a small one in each site, rank LOCK_STACKTAB. */
 #ifndef HPM_PROF_STACKTAB_H
 #define HPM_PROF_STACKTAB_H
 
@@ -18,9 +18,12 @@
 
 enum { STACK_DEPTH_MAX = 128 };
 
+struct site;
+
 struct stack {
     uint64_t hash;
-    struct stack *next; // in the same bucket
+    struct stack *_Atomic next;  // in the same bucket
+    struct site *_Atomic sites;  // of this stack, one for each size
     uint16_t depth;
     bool is_truncated;  // the walk stopped before the thread's first frame
     uintptr_t frames[]; // return addresses, innermost first
@@ -38,7 +41,7 @@ struct site_counts {
 };
 
 struct site {
-    struct site *next; // in the same bucket
+    struct site *next; // of the same stack
     struct site *next_site;
     const struct stack *stack; // NULL: `[other]`
     size_t object_bytes;       // s
@@ -73,7 +76,8 @@ size_t stacktab_stack_count(void);
 size_t stacktab_site_count(void);
 uint64_t stacktab_other_count(void); // samples charged to `[other]`
 
-/* After fork, in the child: no other thread is inside the room any more. */
+void stacktab_fork_prepare(void);
+void stacktab_fork_parent(void);
 void stacktab_fork_child(void);
 
 #endif

@@ -1,0 +1,187 @@
+#define _GNU_SOURCE
+#include "api/lifecycle.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <string.h>
+
+#include "api/deepbind.h"
+#include "base/lock.h"
+#include "base/meta.h"
+#include "base/options.h"
+#include "base/os.h"
+#include "base/print.h"
+#include "heap/pageheap.h"
+#include "heap/pagemap.h"
+#include "prof/profile.h"
+#include "prof/unwind.h"
+#include "report/dump.h"
+
+/* The linker's marks around the code of HPM_API. */
+extern const char hpm_text_start[] __asm__("__start_hpm_text")
+    __attribute__((visibility("hidden")));
+extern const char hpm_text_limit[] __asm__("__stop_hpm_text")
+    __attribute__((visibility("hidden")));
+
+static struct meta_pool thread_pool = META_POOL_INITIAL(struct thread);
+static struct lock setup_lock = LOCK_INITIAL(LOCK_CONTROL);
+static _Atomic bool is_heap_ready;
+static pthread_key_t thread_key;
+static HPM_TLS bool has_ended;
+
+/* Runs among the thread's destructors. The cache is unhooked before its lists are given back. */
+static void end_thread(void *argument)
+{
+    struct thread *thread = argument;
+    has_ended = true;
+    tcache_self = &tcache_none;
+    atomic_signal_fence(memory_order_seq_cst);
+    tcache_retire(&thread->cache);
+    meta_pool_free(&thread_pool, thread);
+}
+
+static bool set_up_heap_locked(void)
+{
+    if (atomic_load_explicit(&is_heap_ready, memory_order_relaxed))
+        return true;
+    if (pthread_key_create(&thread_key, end_thread) != 0 || !pagemap_init())
+        return false;
+    /* Release: pairs with the acquire in set_up_heap. */
+    atomic_store_explicit(&is_heap_ready, true, memory_order_release);
+    return true;
+}
+
+static bool set_up_heap(void)
+{
+    if (likely(atomic_load_explicit(&is_heap_ready, memory_order_acquire)))
+        return true;
+    lock_acquire(&setup_lock);
+    bool done = set_up_heap_locked();
+    lock_release(&setup_lock);
+    return done;
+}
+
+static struct thread *make_thread(void)
+{
+    struct thread *thread = meta_pool_alloc(&thread_pool);
+    if (thread == NULL)
+        return NULL;
+    memset(thread, 0, sizeof(*thread));
+    tcache_init(&thread->cache);
+    return thread;
+}
+
+HPM_COLD struct thread *lifecycle_attach_slow(void)
+{
+    if (has_ended || !set_up_heap())
+        return NULL;
+    struct thread *thread = (struct thread *)tcache_adopt();
+    if (thread == NULL)
+        thread = make_thread();
+    if (thread == NULL)
+        return NULL;
+    sampler_init(&thread->sampler, os_random_u64());
+    thread->is_sampling = false;
+    thread->cache.allowance_epoch = 0;
+    tcache_self = &thread->cache;
+    pthread_setspecific(thread_key, thread);
+    return thread;
+}
+
+/* Locks are taken in the order of their ranks, so that the child finds none held by a thread that
+ * it does not have. */
+static void fork_prepare(void)
+{
+    dump_fork_prepare();
+    lock_acquire(&setup_lock);
+    tcache_fork_prepare();
+    central_fork_prepare();
+    pageheap_fork_prepare();
+    profile_fork_prepare();
+    meta_fork_prepare();
+}
+
+static void fork_parent(void)
+{
+    meta_fork_parent();
+    profile_fork_parent();
+    pageheap_fork_parent();
+    central_fork_parent();
+    tcache_fork_parent();
+    lock_release(&setup_lock);
+    dump_fork_parent();
+}
+
+static void fork_child(void)
+{
+    meta_fork_child();
+    profile_fork_child();
+    pageheap_fork_child();
+    central_fork_child();
+    tcache_fork_child();
+    lock_reset(&setup_lock);
+    dump_fork_child();
+    if (tcache_self != &tcache_none)
+        sampler_init(&((struct thread *)tcache_self)->sampler, os_random_u64());
+}
+
+static void dump_after_signal(void)
+{
+    dump_request("signal");
+}
+
+static void on_dump_signal(int signal_number)
+{
+    (void)signal_number;
+    int saved = errno;
+    lock_defer(dump_after_signal);
+    errno = saved;
+}
+
+/* Takes the signal only while nobody else has: a handler of the program's, or its wish to ignore
+ * it, stays. */
+static void install_dump_signal(void)
+{
+    int number = (int)option_number(OPTION_DUMP_SIGNAL);
+    struct sigaction current;
+    if (number == 0 || sigaction(number, NULL, &current) != 0 || current.sa_handler != SIG_DFL)
+        return;
+    struct sigaction ours = {.sa_handler = on_dump_signal, .sa_flags = SA_RESTART | SA_ONSTACK};
+    sigfillset(&ours.sa_mask);
+    sigaction(number, &ours, NULL);
+}
+
+static void start_profiler(void)
+{
+    if (!profile_init()) {
+        print_line("no memory for the profiler: profiling is off");
+        return;
+    }
+    unwind_set_own_code(hpm_text_start, hpm_text_limit);
+    sampler_set_interval(option_number(OPTION_SAMPLE_INTERVAL));
+}
+
+__attribute__((constructor(101))) static void start_library(void)
+{
+    int saved = errno;
+    options_init();
+    print_set_quiet(option_number(OPTION_QUIET) != 0 || !options_program_matches(NULL));
+    pageheap_set_release(option_number(OPTION_RELEASE));
+    deepbind_init();
+    lifecycle_thread();
+    dump_init();
+    pthread_atfork(fork_prepare, fork_parent, fork_child);
+    start_profiler();
+    if (options_program_matches(NULL))
+        install_dump_signal();
+    errno = saved;
+}
+
+__attribute__((destructor)) static void stop_library(void)
+{
+    if (tcache_self != &tcache_none)
+        tcache_check(tcache_self);
+    if (option_number(OPTION_DUMP_AT_EXIT) != 0 && options_program_matches(NULL))
+        dump_request("exit");
+}

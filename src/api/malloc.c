@@ -1,0 +1,297 @@
+#define _GNU_SOURCE
+#include "api/malloc.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "api/lifecycle.h"
+#include "api/sampling.h"
+#include "base/print.h"
+#include "heap/large.h"
+#include "hpmalloc.h"
+
+HPM_EXPORT HPM_API void *hpm_malloc(size_t bytes)
+{
+    return malloc_fast(bytes);
+}
+
+HPM_EXPORT HPM_API void hpm_free(void *address)
+{
+    free_fast(address);
+}
+
+HPM_EXPORT HPM_API void hpm_free_sized(void *address, size_t bytes)
+{
+    (void)bytes;
+    free_fast(address);
+}
+
+static void *out_of_memory(void)
+{
+    errno = ENOMEM;
+    return NULL;
+}
+
+/* One object without a cache: for a thread that has ended, or that there is no memory for. */
+HPM_API static void *alloc_single(unsigned class)
+{
+    struct batch batch = central_take(class, 1);
+    if (batch.count == 0)
+        return out_of_memory();
+    struct batch rest = {batch.head->next, batch.count - 1};
+    central_put(class, rest);
+    batch.head->mark = 0;
+    return batch.head;
+}
+
+/* The list ran dry: that is when a sample may be due, and when the list is filled again. */
+HPM_API static inline void *refill(size_t bytes, unsigned class)
+{
+    struct thread *thread = lifecycle_thread();
+    if (unlikely(thread == NULL))
+        return alloc_single(class);
+    if (unlikely(thread->cache.lists[class].allowance <= 0 || sampling_is_void(thread))) {
+        void *sample = sampling_renew(thread, class, bytes);
+        if (sample != NULL)
+            return sample;
+    }
+    void *object = tcache_refill(&thread->cache, class);
+    return likely(object != NULL) ? object : out_of_memory();
+}
+
+HPM_API_SLOW void *malloc_slow(size_t bytes)
+{
+    return refill(bytes, sizeclass_from_code(sizeclass_code_of(bytes)));
+}
+
+HPM_API_SLOW static void *refill_aligned(size_t bytes, unsigned code)
+{
+    return refill(bytes, sizeclass_from_code(code));
+}
+
+HPM_API static struct span *alloc_large(size_t bytes, size_t alignment, bool *is_zeroed)
+{
+    struct thread *thread = lifecycle_thread();
+    struct span *span = thread != NULL ? large_alloc(bytes, alignment, is_zeroed) : NULL;
+    if (span == NULL)
+        return out_of_memory();
+    span->tag = sampling_toss(thread, bytes, large_usable_bytes(span));
+    return span;
+}
+
+HPM_API_SLOW void *malloc_large(size_t bytes)
+{
+    bool is_zeroed;
+    struct span *span = alloc_large(bytes, OBJECT_ALIGNMENT, &is_zeroed);
+    return span != NULL ? span->start : NULL;
+}
+
+HPM_API_SLOW void *malloc_large_aligned(size_t bytes, size_t alignment)
+{
+    bool is_zeroed;
+    struct span *span = alloc_large(bytes, alignment, &is_zeroed);
+    return span != NULL ? span->start : NULL;
+}
+
+HPM_API_SLOW static void *calloc_large(size_t bytes)
+{
+    bool is_zeroed;
+    struct span *span = alloc_large(bytes, OBJECT_ALIGNMENT, &is_zeroed);
+    if (span == NULL)
+        return NULL;
+    if (!is_zeroed)
+        memset(span->start, 0, bytes);
+    return span->start;
+}
+
+HPM_EXPORT HPM_API void *hpm_calloc(size_t count, size_t size)
+{
+    size_t bytes;
+    if (unlikely(__builtin_mul_overflow(count, size, &bytes)))
+        return out_of_memory();
+    if (unlikely(bytes > SMALL_MAX_BYTES))
+        return calloc_large(bytes);
+    void *object = malloc_fast(bytes);
+    return likely(object != NULL) ? memset(object, 0, bytes) : NULL;
+}
+
+static HPM_COLD void die_of_pointer(const void *address, const struct span *span)
+{
+    if (span == NULL)
+        die("free of %p: not allocated by hpmalloc, or freed and gone", address);
+    if (span->kind == SPAN_LARGE || span->kind == SPAN_HUGE)
+        die("free of %p: it points %zu bytes into a block of %zu bytes", address,
+            (size_t)((const char *)address - span->start), large_usable_bytes(span));
+    die("double free of %p: its memory is free already", address);
+}
+
+/* The span of a large block or sampled object that begins at the address; dies of any other. */
+static struct span *get_special(const void *address)
+{
+    struct span *span = pagemap_find(address);
+    if (likely(span != NULL)) {
+        if (span->kind == SPAN_TAGGED_SLAB || span->kind == SPAN_SLAB)
+            return span;
+        if ((span->kind == SPAN_LARGE || span->kind == SPAN_HUGE) && address == span->start)
+            return span;
+    }
+    die_of_pointer(address, span);
+    return NULL;
+}
+
+static void free_special(void *address)
+{
+    if (address == NULL)
+        return;
+    struct span *span = get_special(address);
+    if (span->kind == SPAN_TAGGED_SLAB) {
+        sample_tag tag = central_tag_get(span, address);
+        central_put_tagged(span, address);
+        profile_forget(tag);
+    } else {
+        profile_forget(span->tag);
+        large_free(span);
+    }
+}
+
+static bool is_freed(const void *address, unsigned class)
+{
+    struct span *span = pagemap_find(address);
+    return span == NULL || span->kind != SPAN_SLAB || central_holds(span, address) ||
+           (tcache_self != &tcache_none && tcache_holds(tcache_self, class, address));
+}
+
+static void check_mark(const void *address, unsigned class)
+{
+    if (((const struct object *)address)->mark == OBJECT_FREED_MARK && is_freed(address, class))
+        die("double free of %p: object of %zu bytes", address, sizeclass_bytes(class));
+}
+
+/* The mark alone proves nothing, a program may write what it likes: the lists are searched. */
+HPM_COLD void free_marked(void *address, unsigned code)
+{
+    check_mark(address, sizeclass_from_code(code));
+    tcache_push(tcache_list_of(tcache_self, code), address);
+}
+
+HPM_NOINLINE void free_slow(void *address, unsigned code)
+{
+    unsigned class = sizeclass_from_code(code);
+    struct tcache *before = tcache_self;
+    if (class == 0 || before == &tcache_none)
+        owner_store(&before->lists[class].room, 0);
+    if (class == 0) {
+        free_special(address);
+        return;
+    }
+    check_mark(address, class);
+    struct thread *thread = lifecycle_thread();
+    if (unlikely(thread == NULL)) {
+        struct object *object = address;
+        object->next = NULL;
+        central_put(class, (struct batch){object, 1});
+    } else if (unlikely(before == &tcache_none)) {
+        free_fast(address);
+    } else {
+        tcache_push_slow(&thread->cache, class, address);
+    }
+}
+
+size_t malloc_usable_bytes(const void *address)
+{
+    unsigned code = pagemap_code_of(address);
+    if (likely(code != 0))
+        return sizeclass_bytes(sizeclass_from_code(code));
+    const struct span *span = get_special(address);
+    return span->kind == SPAN_TAGGED_SLAB ? sizeclass_bytes(span->class)
+                                          : large_usable_bytes(span);
+}
+
+HPM_EXPORT size_t hpm_usable_size(const void *address)
+{
+    return address != NULL ? malloc_usable_bytes(address) : 0;
+}
+
+HPM_EXPORT size_t hpm_nallocx(size_t bytes)
+{
+    if (bytes <= SMALL_MAX_BYTES)
+        return sizeclass_bytes(sizeclass_from_code(sizeclass_code_of(bytes)));
+    size_t charged = large_charged_bytes(bytes);
+    return charged == SIZE_MAX ? 0 : charged;
+}
+
+/* A resized large block counts as a new allocation, so that a sample's size is the block's. */
+HPM_API static void *resize_large(struct span *span, size_t bytes)
+{
+    if (!large_resize(span, bytes))
+        return NULL;
+    struct thread *thread = lifecycle_thread();
+    profile_forget(span->tag);
+    span->tag = thread != NULL ? sampling_toss(thread, bytes, large_usable_bytes(span)) : 0;
+    return span->start;
+}
+
+/* A block stays where it is while it fits and at least half of it is used, or it is tiny. */
+static bool fits(size_t bytes, size_t usable)
+{
+    return bytes <= usable && (bytes >= usable / 2 || usable <= 128);
+}
+
+HPM_API_SLOW static void *realloc_slow(void *address, size_t bytes)
+{
+    if (bytes == 0) {
+        free_fast(address);
+        return NULL;
+    }
+    size_t usable = malloc_usable_bytes(address);
+    unsigned code = pagemap_code_of(address);
+    if (code != 0) {
+        central_check(address, sizeclass_from_code(code));
+    } else {
+        struct span *span = get_special(address);
+        if (span->kind == SPAN_TAGGED_SLAB ? fits(bytes, usable) : pages_for(bytes) == span->pages)
+            return address;
+        void *resized = span->kind != SPAN_TAGGED_SLAB && bytes > SMALL_MAX_BYTES
+                            ? resize_large(span, bytes)
+                            : NULL;
+        if (resized != NULL)
+            return resized;
+    }
+    void *moved = hpm_malloc(bytes);
+    if (moved == NULL)
+        return NULL;
+    memcpy(moved, address, min_size(usable, bytes));
+    free_fast(address);
+    return moved;
+}
+
+HPM_EXPORT HPM_API void *hpm_realloc(void *address, size_t bytes)
+{
+    if (unlikely(address == NULL))
+        return malloc_fast(bytes);
+    unsigned code = pagemap_code_of(address);
+    if (likely(code != 0 && bytes != 0) &&
+        fits(bytes, sizeclass_bytes(sizeclass_from_code(code))))
+        return address;
+    return realloc_slow(address, bytes);
+}
+
+HPM_API_SLOW void *malloc_aligned(size_t bytes, size_t alignment)
+{
+    if (alignment <= OBJECT_ALIGNMENT)
+        return malloc_fast(bytes);
+    unsigned code = sizeclass_code_aligned(bytes, alignment);
+    if (code == 0)
+        return malloc_large_aligned(bytes, alignment);
+    void *object = tcache_pop(tcache_list_of(tcache_self, code));
+    return likely(object != NULL) ? object : refill_aligned(bytes, code);
+}
+
+HPM_EXPORT HPM_API void *hpm_aligned_alloc(size_t alignment, size_t bytes)
+{
+    if (unlikely(!is_power_of_two(alignment))) {
+        errno = EINVAL;
+        return NULL;
+    }
+    return malloc_aligned(bytes, alignment);
+}

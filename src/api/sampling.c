@@ -1,0 +1,61 @@
+#include "api/sampling.h"
+
+#ifndef HPM_NO_PROFILING
+/* While the profiler works for a thread, what it allocates itself is no sample. */
+HPM_API static sample_tag record(struct thread *thread, size_t bytes, size_t charged_bytes)
+{
+    double probability = sampler_probability(charged_bytes);
+    if (probability <= 0)
+        return 0;
+    thread->is_sampling = true;
+    sample_tag tag = profile_record(bytes, charged_bytes, probability);
+    thread->is_sampling = false;
+    return tag;
+}
+
+HPM_API static void *alloc_sample(struct thread *thread, unsigned class, size_t bytes)
+{
+    sample_tag tag = record(thread, bytes, sizeclass_bytes(class));
+    if (tag == 0)
+        return NULL;
+    void *object = central_take_tagged(class, tag);
+    if (object == NULL)
+        profile_forget(tag);
+    return object;
+}
+
+static void draw(struct thread *thread, unsigned class)
+{
+    int64_t objects = sampler_draw(&thread->sampler, sizeclass_bytes(class));
+    thread->cache.lists[class].allowance = objects < 0 ? TCACHE_UNLIMITED : objects;
+}
+
+/* An allowance of 0 says that the next object is a sample. One that is not set, or was drawn in an
+ * earlier epoch, is drawn first. */
+HPM_API_SLOW void *sampling_renew(struct thread *thread, unsigned class, size_t bytes)
+{
+    struct tcache_list *list = &thread->cache.lists[class];
+    if (sampling_is_void(thread)) {
+        thread->cache.allowance_epoch = sampler_epoch();
+        tcache_unset_allowances(&thread->cache);
+    }
+    if (list->allowance == TCACHE_UNSET)
+        draw(thread, class);
+    void *object = NULL;
+    if (list->allowance == 0 && !thread->is_sampling) {
+        object = alloc_sample(thread, class, bytes);
+        draw(thread, class);
+    }
+    if (object == NULL && list->allowance == 0)
+        list->allowance = 1;
+    return object;
+}
+
+HPM_API_SLOW sample_tag sampling_toss(struct thread *thread, size_t bytes, size_t charged_bytes)
+{
+    if (thread->is_sampling || sampler_interval() == 0 ||
+        !sampler_toss(&thread->sampler, charged_bytes))
+        return 0;
+    return record(thread, bytes, charged_bytes);
+}
+#endif

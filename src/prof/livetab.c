@@ -1,0 +1,109 @@
+#include "prof/livetab.h"
+
+#include "base/lock.h"
+#include "base/meta.h"
+
+enum { FIRST_BLOCK_SAMPLES = 64, BLOCK_COUNT = 19 };
+
+/* Block b holds 64 << b samples: few blocks, little memory while there are few samples, and a
+ * record never moves. */
+static struct {
+    struct lock lock;
+
+    struct sample *_Atomic blocks[BLOCK_COUNT];
+
+    /* Guarded by lock. */
+    uint32_t used; // tags 1..used were given out at some time
+    uint32_t free; // first free one of those, 0: none
+    size_t live;
+} livetab = {.lock = LOCK_INITIAL(LOCK_LIVETAB)};
+
+static unsigned block_of(uint32_t index)
+{
+    return 31u - (unsigned)__builtin_clz(index / FIRST_BLOCK_SAMPLES + 1);
+}
+
+static size_t block_samples(unsigned block)
+{
+    return (size_t)FIRST_BLOCK_SAMPLES << block;
+}
+
+static size_t block_first(unsigned block)
+{
+    return block_samples(block) - FIRST_BLOCK_SAMPLES;
+}
+
+struct sample *livetab_get(uint32_t tag)
+{
+    uint32_t index = tag - 1;
+    unsigned block = block_of(index);
+    /* Acquire: pairs with the release in take_unused_locked. */
+    struct sample *samples = atomic_load_explicit(&livetab.blocks[block], memory_order_acquire);
+    return &samples[index - block_first(block)];
+}
+
+static uint32_t take_unused_locked(void)
+{
+    if (livetab.used >= LIVE_SAMPLES_MAX)
+        return 0;
+    unsigned block = block_of(livetab.used);
+    if (atomic_load_explicit(&livetab.blocks[block], memory_order_relaxed) == NULL) {
+        struct sample *samples = meta_alloc(block_samples(block) * sizeof(struct sample));
+        if (samples == NULL)
+            return 0;
+        atomic_store_explicit(&livetab.blocks[block], samples, memory_order_release);
+    }
+    return ++livetab.used;
+}
+
+static uint32_t alloc_locked(void)
+{
+    uint32_t tag = livetab.free;
+    if (tag != 0)
+        livetab.free = livetab_get(tag)->next_free;
+    else
+        tag = take_unused_locked();
+    livetab.live += tag != 0;
+    return tag;
+}
+
+uint32_t livetab_alloc(struct sample **sample)
+{
+    lock_acquire(&livetab.lock);
+    uint32_t tag = alloc_locked();
+    lock_release(&livetab.lock);
+    if (tag != 0)
+        *sample = livetab_get(tag);
+    return tag;
+}
+
+void livetab_free(uint32_t tag)
+{
+    struct sample *sample = livetab_get(tag);
+    lock_acquire(&livetab.lock);
+    sample->site = NULL;
+    sample->next_free = livetab.free;
+    livetab.free = tag;
+    livetab.live--;
+    lock_release(&livetab.lock);
+}
+
+size_t livetab_count(void)
+{
+    return peek_load(&livetab.live);
+}
+
+void livetab_fork_prepare(void)
+{
+    lock_acquire(&livetab.lock);
+}
+
+void livetab_fork_parent(void)
+{
+    lock_release(&livetab.lock);
+}
+
+void livetab_fork_child(void)
+{
+    lock_reset(&livetab.lock);
+}

@@ -1,0 +1,161 @@
+#include "prof/profile.h"
+
+#include "base/os.h"
+#include "prof/livetab.h"
+#include "prof/sampler.h"
+#include "prof/unwind.h"
+
+static counter lost_samples;
+
+bool profile_init(void)
+{
+    return stacktab_init();
+}
+
+sample_tag profile_record(size_t requested_bytes, size_t object_bytes, double probability)
+{
+    uintptr_t frames[STACK_DEPTH_MAX];
+    bool is_truncated;
+    size_t depth = unwind_walk(frames, STACK_DEPTH_MAX, &is_truncated);
+    struct sample *sample;
+    struct site *site = stacktab_intern(frames, depth, is_truncated, object_bytes);
+    sample_tag tag = site != NULL ? livetab_alloc(&sample) : 0;
+    if (tag == 0) {
+        counter_add(&lost_samples, 1);
+        return 0;
+    }
+    sample->site = site;
+    sample->weight = 1 / probability;
+    sample->requested_bytes = requested_bytes;
+    sample->birth_ns = os_clock_coarse_ns();
+    stacktab_charge(site, sample->weight, requested_bytes);
+    return tag;
+}
+
+void profile_forget(sample_tag tag)
+{
+    if (tag == 0)
+        return;
+    const struct sample *sample = livetab_get(tag);
+    stacktab_discharge(sample->site, sample->weight, sample->requested_bytes);
+    livetab_free(tag);
+}
+
+static double at_least_zero(double x)
+{
+    return x > 0 ? x : 0;
+}
+
+static struct profile_row row_of(struct site *site)
+{
+    struct site_counts counts = stacktab_frozen_counts(site);
+    double bytes = (double)site->object_bytes;
+    bool any_live = counts.alloc_samples != counts.freed_samples;
+    double inuse = any_live ? at_least_zero(counts.alloc_objects - counts.freed_objects) : 0;
+    double variance = any_live ? at_least_zero(counts.alloc_variance - counts.freed_variance) : 0;
+    double requested = counts.alloc_requested_bytes - counts.freed_requested_bytes;
+    return (struct profile_row){
+        .stack = site->stack,
+        .object_bytes = site->object_bytes,
+        .alloc_objects = counts.alloc_objects,
+        .alloc_bytes = counts.alloc_objects * bytes,
+        .inuse_objects = inuse,
+        .inuse_bytes = inuse * bytes,
+        .inuse_requested_bytes = any_live ? at_least_zero(requested) : 0,
+        .alloc_bytes_variance = counts.alloc_variance * bytes * bytes,
+        .inuse_bytes_variance = variance * bytes * bytes,
+        .inuse_objects_variance = variance,
+        .alloc_samples = counts.alloc_samples,
+        .inuse_samples = counts.alloc_samples - counts.freed_samples,
+    };
+}
+
+static void add_row(struct profile_row *total, const struct profile_row *row)
+{
+    total->alloc_objects += row->alloc_objects;
+    total->alloc_bytes += row->alloc_bytes;
+    total->inuse_objects += row->inuse_objects;
+    total->inuse_bytes += row->inuse_bytes;
+    total->inuse_requested_bytes += row->inuse_requested_bytes;
+    total->alloc_bytes_variance += row->alloc_bytes_variance;
+    total->inuse_bytes_variance += row->inuse_bytes_variance;
+    total->inuse_objects_variance += row->inuse_objects_variance;
+    total->alloc_samples += row->alloc_samples;
+    total->inuse_samples += row->inuse_samples;
+}
+
+static void fill_rows(struct snapshot *snapshot, struct site *first, size_t capacity)
+{
+    for (struct site *site = first; site != NULL && snapshot->row_count < capacity;
+         site = site->next_site) {
+        struct profile_row *row = &snapshot->rows[snapshot->row_count];
+        *row = row_of(site);
+        if (row->alloc_samples == 0)
+            continue;
+        add_row(&snapshot->total, row);
+        snapshot->row_count++;
+    }
+}
+
+/* The count is read after the first site, so every site from there on has room. */
+static bool fill_frozen(struct snapshot *snapshot)
+{
+    struct site *first = stacktab_first_site();
+    size_t capacity = stacktab_site_count() + 1;
+    snapshot->mapped_bytes = capacity * sizeof(struct profile_row);
+    snapshot->rows = os_map(snapshot->mapped_bytes);
+    if (snapshot->rows == NULL)
+        return false;
+    fill_rows(snapshot, first, capacity);
+    return true;
+}
+
+bool snapshot_take(struct snapshot *snapshot)
+{
+    *snapshot = (struct snapshot){
+        .interval_bytes = sampler_interval(),
+        .wall_clock_ns = os_wall_clock_ns(),
+        .lost_samples = profile_lost_count(),
+        .other_samples = stacktab_other_count(),
+        .stack_count = stacktab_stack_count(),
+    };
+    stacktab_freeze();
+    bool done = fill_frozen(snapshot);
+    stacktab_thaw();
+    return done;
+}
+
+void snapshot_free(struct snapshot *snapshot)
+{
+    if (snapshot->rows != NULL)
+        os_unmap(snapshot->rows, snapshot->mapped_bytes);
+    snapshot->rows = NULL;
+}
+
+uint64_t profile_lost_count(void)
+{
+    return counter_get(&lost_samples);
+}
+
+size_t profile_live_count(void)
+{
+    return livetab_count();
+}
+
+void profile_fork_prepare(void)
+{
+    stacktab_fork_prepare();
+    livetab_fork_prepare();
+}
+
+void profile_fork_parent(void)
+{
+    livetab_fork_parent();
+    stacktab_fork_parent();
+}
+
+void profile_fork_child(void)
+{
+    livetab_fork_child();
+    stacktab_fork_child();
+}

@@ -1,0 +1,33 @@
+/* Which allocations are sampled: a Poisson process over bytes, asked only when it fires.
+ *
+ * Being memoryless it splits into one process for each thread and size class: for objects of s
+ * bytes at interval T, the number of objects before the next sample is geometric, the chance of
+ * each being p = 1 - exp(-s/T). Large blocks are tossed for one by one with the same p.
+ * Thread: a sampler is its owner's only. The interval may be changed by anyone at any time. */
+#ifndef HPM_PROF_SAMPLER_H
+#define HPM_PROF_SAMPLER_H
+
+#include "base/base.h"
+
+struct sampler {
+    uint64_t state; // of the random numbers; never 0 once seeded
+};
+
+/* Mean bytes between samples; 0 while profiling is off. A change starts a new epoch, in which
+ * numbers drawn before are void. */
+void sampler_set_interval(size_t bytes);
+size_t sampler_interval(void);
+uint32_t sampler_epoch(void);
+
+void sampler_init(struct sampler *sampler, uint64_t seed);
+
+/* How many objects of this size pass before one is a sample; negative when profiling is off. */
+int64_t sampler_draw(struct sampler *sampler, size_t object_bytes);
+
+/* One toss for a large block. */
+bool sampler_toss(struct sampler *sampler, size_t object_bytes);
+
+/* p of an object of this size at the current interval. */
+double sampler_probability(size_t object_bytes);
+
+#endif

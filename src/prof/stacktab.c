@@ -1,0 +1,279 @@
+#include "prof/stacktab.h"
+
+#include <string.h>
+
+#include "base/meta.h"
+#include "base/os.h"
+
+enum { FIRST_BUCKETS = 256, SITES_MAX = 1 << 18 };
+
+struct table {
+    size_t bucket_mask;
+    struct stack *_Atomic buckets[];
+};
+
+static struct {
+    struct lock lock; // adding stacks and sites; looking up needs none
+
+    struct table *_Atomic table;
+    struct site *_Atomic first_site;
+    struct site *_Atomic other_sites; // of `[other]`, one for each size
+
+    /* Written under lock, read freely. */
+    size_t stack_count, site_count;
+    _Atomic uint32_t freeze_epoch; // odd while frozen
+    counter other_samples;
+} stacktab = {.lock = LOCK_INITIAL(LOCK_STACKTAB)};
+
+static struct table *alloc_table(size_t buckets)
+{
+    struct table *table = meta_alloc(sizeof(*table) + buckets * sizeof(table->buckets[0]));
+    if (table != NULL)
+        table->bucket_mask = buckets - 1;
+    return table;
+}
+
+bool stacktab_init(void)
+{
+    struct table *table = alloc_table(FIRST_BUCKETS);
+    /* Release: pairs with the acquire in find_stack. */
+    atomic_store_explicit(&stacktab.table, table, memory_order_release);
+    return table != NULL;
+}
+
+/* A multiply-and-fold hash over the addresses (after Carter and Wegman's multiplicative idea). */
+static uint64_t hash_of(const uintptr_t *frames, size_t depth, bool is_truncated)
+{
+    uint64_t hash = 0x9e3779b97f4a7c15u ^ depth ^ ((uint64_t)is_truncated << 32);
+    for (size_t i = 0; i < depth; i++) {
+        hash = (hash ^ frames[i]) * 0xff51afd7ed558ccdu;
+        hash ^= hash >> 32;
+    }
+    return hash;
+}
+
+static bool is_same(const struct stack *stack, uint64_t hash, const uintptr_t *frames,
+                    size_t depth, bool is_truncated)
+{
+    return stack->hash == hash && stack->depth == depth && stack->is_truncated == is_truncated &&
+           memcmp(stack->frames, frames, depth * sizeof(frames[0])) == 0;
+}
+
+/* May miss a stack while the table grows; the caller then looks again under the lock. */
+static struct stack *find_stack(uint64_t hash, const uintptr_t *frames, size_t depth,
+                                bool is_truncated)
+{
+    struct table *table = atomic_load_explicit(&stacktab.table, memory_order_acquire);
+    if (unlikely(table == NULL))
+        return NULL;
+    struct stack *stack =
+        atomic_load_explicit(&table->buckets[hash & table->bucket_mask], memory_order_acquire);
+    while (stack != NULL && !is_same(stack, hash, frames, depth, is_truncated))
+        stack = atomic_load_explicit(&stack->next, memory_order_acquire);
+    return stack;
+}
+
+static void link_stack(struct table *table, struct stack *stack)
+{
+    struct stack *_Atomic *bucket = &table->buckets[stack->hash & table->bucket_mask];
+    atomic_store_explicit(&stack->next, atomic_load_explicit(bucket, memory_order_relaxed),
+                          memory_order_release);
+    /* Release: pairs with the acquire in find_stack. */
+    atomic_store_explicit(bucket, stack, memory_order_release);
+}
+
+/* Moves every stack to a table twice as large. The old one stays for those who still read it. */
+static void grow_locked(struct table *old)
+{
+    struct table *table = alloc_table((old->bucket_mask + 1) * 4);
+    if (table == NULL)
+        return;
+    for (size_t i = 0; i <= old->bucket_mask; i++) {
+        struct stack *stack = atomic_load_explicit(&old->buckets[i], memory_order_relaxed);
+        while (stack != NULL) {
+            struct stack *next = atomic_load_explicit(&stack->next, memory_order_relaxed);
+            link_stack(table, stack);
+            stack = next;
+        }
+    }
+    /* Release: pairs with the acquire in find_stack. */
+    atomic_store_explicit(&stacktab.table, table, memory_order_release);
+}
+
+static struct stack *add_stack_locked(uint64_t hash, const uintptr_t *frames, size_t depth,
+                                      bool is_truncated)
+{
+    struct table *table = atomic_load_explicit(&stacktab.table, memory_order_relaxed);
+    if (table == NULL || stacktab.site_count >= SITES_MAX)
+        return NULL;
+    if (stacktab.stack_count > table->bucket_mask) {
+        grow_locked(table);
+        table = atomic_load_explicit(&stacktab.table, memory_order_relaxed);
+    }
+    struct stack *stack = meta_alloc(sizeof(*stack) + depth * sizeof(frames[0]));
+    if (stack == NULL)
+        return NULL;
+    stack->hash = hash;
+    stack->depth = (uint16_t)depth;
+    stack->is_truncated = is_truncated;
+    memcpy(stack->frames, frames, depth * sizeof(frames[0]));
+    link_stack(table, stack);
+    stacktab.stack_count++;
+    return stack;
+}
+
+static struct site *find_site(struct site *_Atomic *list, size_t object_bytes)
+{
+    struct site *site = atomic_load_explicit(list, memory_order_acquire);
+    while (site != NULL && site->object_bytes != object_bytes)
+        site = site->next;
+    return site;
+}
+
+static struct site *add_site_locked(struct site *_Atomic *list, const struct stack *stack,
+                                    size_t object_bytes)
+{
+    if (stack != NULL && stacktab.site_count >= SITES_MAX)
+        return NULL;
+    struct site *site = meta_alloc(sizeof(*site));
+    if (site == NULL)
+        return NULL;
+    site->lock.rank = LOCK_STACKTAB;
+    site->stack = stack;
+    site->object_bytes = object_bytes;
+    site->next = atomic_load_explicit(list, memory_order_relaxed);
+    site->next_site = atomic_load_explicit(&stacktab.first_site, memory_order_relaxed);
+    /* Release: pairs with the acquires in find_site and stacktab_first_site. */
+    atomic_store_explicit(list, site, memory_order_release);
+    atomic_store_explicit(&stacktab.first_site, site, memory_order_release);
+    stacktab.site_count++;
+    return site;
+}
+
+static struct site *intern_locked(uint64_t hash, const uintptr_t *frames, size_t depth,
+                                  bool is_truncated, size_t object_bytes)
+{
+    struct stack *stack = find_stack(hash, frames, depth, is_truncated);
+    if (stack == NULL)
+        stack = add_stack_locked(hash, frames, depth, is_truncated);
+    struct site *site = NULL;
+    if (stack != NULL) {
+        site = find_site(&stack->sites, object_bytes);
+        if (site == NULL)
+            site = add_site_locked(&stack->sites, stack, object_bytes);
+    }
+    if (site != NULL)
+        return site;
+    counter_add(&stacktab.other_samples, 1);
+    site = find_site(&stacktab.other_sites, object_bytes);
+    return site != NULL ? site : add_site_locked(&stacktab.other_sites, NULL, object_bytes);
+}
+
+struct site *stacktab_intern(const uintptr_t *frames, size_t depth, bool is_truncated,
+                             size_t object_bytes)
+{
+    uint64_t hash = hash_of(frames, depth, is_truncated);
+    struct stack *stack = find_stack(hash, frames, depth, is_truncated);
+    if (stack != NULL) {
+        struct site *site = find_site(&stack->sites, object_bytes);
+        if (site != NULL)
+            return site;
+    }
+    lock_acquire(&stacktab.lock);
+    struct site *site = intern_locked(hash, frames, depth, is_truncated, object_bytes);
+    lock_release(&stacktab.lock);
+    return site;
+}
+
+/* Takes the site's lock, and in a freeze keeps the counts of its beginning. */
+static void acquire_site(struct site *site)
+{
+    lock_acquire(&site->lock);
+    /* Acquire: pairs with the release in stacktab_freeze. */
+    uint32_t epoch = atomic_load_explicit(&stacktab.freeze_epoch, memory_order_acquire);
+    if (unlikely(epoch % 2 == 1 && site->frozen_epoch != epoch)) {
+        site->frozen = site->counts;
+        site->frozen_epoch = epoch;
+    }
+}
+
+void stacktab_charge(struct site *site, double weight, size_t requested_bytes)
+{
+    acquire_site(site);
+    site->counts.alloc_samples++;
+    site->counts.alloc_objects += weight;
+    site->counts.alloc_variance += weight * (weight - 1);
+    site->counts.alloc_requested_bytes += weight * (double)requested_bytes;
+    lock_release(&site->lock);
+}
+
+void stacktab_discharge(struct site *site, double weight, size_t requested_bytes)
+{
+    acquire_site(site);
+    site->counts.freed_samples++;
+    site->counts.freed_objects += weight;
+    site->counts.freed_variance += weight * (weight - 1);
+    site->counts.freed_requested_bytes += weight * (double)requested_bytes;
+    lock_release(&site->lock);
+}
+
+void stacktab_freeze(void)
+{
+    atomic_fetch_add_explicit(&stacktab.freeze_epoch, 1, memory_order_release);
+}
+
+void stacktab_thaw(void)
+{
+    atomic_fetch_add_explicit(&stacktab.freeze_epoch, 1, memory_order_release);
+}
+
+struct site_counts stacktab_frozen_counts(struct site *site)
+{
+    acquire_site(site);
+    struct site_counts counts = site->frozen;
+    lock_release(&site->lock);
+    return counts;
+}
+
+struct site *stacktab_first_site(void)
+{
+    return atomic_load_explicit(&stacktab.first_site, memory_order_acquire);
+}
+
+size_t stacktab_stack_count(void)
+{
+    return peek_load(&stacktab.stack_count);
+}
+
+size_t stacktab_site_count(void)
+{
+    return peek_load(&stacktab.site_count);
+}
+
+uint64_t stacktab_other_count(void)
+{
+    return counter_get(&stacktab.other_samples);
+}
+
+void stacktab_fork_prepare(void)
+{
+    lock_acquire(&stacktab.lock);
+}
+
+void stacktab_fork_parent(void)
+{
+    lock_release(&stacktab.lock);
+}
+
+/* Threads that were inside a site are gone: their sites' locks are freed by hand. Pages without one
+ * are only read, so that they stay shared with the parent. */
+void stacktab_fork_child(void)
+{
+    lock_reset(&stacktab.lock);
+    for (struct site *site = stacktab_first_site(); site != NULL; site = site->next_site) {
+        if (atomic_load_explicit(&site->lock.state, memory_order_relaxed) != 0)
+            atomic_store_explicit(&site->lock.state, 0, memory_order_relaxed);
+    }
+    uint32_t epoch = atomic_load_explicit(&stacktab.freeze_epoch, memory_order_relaxed);
+    atomic_store_explicit(&stacktab.freeze_epoch, (epoch + 1) & ~1u, memory_order_relaxed);
+}
