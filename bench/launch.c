@@ -1,10 +1,8 @@
 /* Runs one program with one preload and reports what it took. A process of its own, and a small
  * one: the kernel counts the memory of the image that calls exec() into the peak of the program,
- * so a peak below that of a Python interpreter cannot be measured from Python.
- *
- * The report goes to descriptor 3, one line:
- *   wall ns, user us, system us, peak resident KiB, status as wait() gives it */
+ * so a peak below that of a Python interpreter cannot be measured from Python. */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,7 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { REPORT_FD = 3, CANNOT_RUN = 127 };
+enum { CANNOT_RUN = 127 };
 
 static long long now_ns(void)
 {
@@ -29,7 +27,6 @@ static long long us_of(struct timeval time)
 
 static _Noreturn void become(const char *preload, char **argv)
 {
-    close(REPORT_FD);
     if (*preload == '\0')
         unsetenv("LD_PRELOAD");
     else if (setenv("LD_PRELOAD", preload, 1) != 0)
@@ -41,13 +38,14 @@ static _Noreturn void become(const char *preload, char **argv)
 
 static void usage(FILE *out)
 {
-    fputs("usage: launch PRELOAD PROGRAM [ARGUMENT...] 3>REPORT\n"
+    fputs("usage: launch DESCRIPTOR PRELOAD PROGRAM [ARGUMENT...]\n"
           "\n"
           "Runs PROGRAM (a path) with LD_PRELOAD set to PRELOAD, or unset when that is empty, and\n"
-          "writes one line to descriptor 3: wall time in ns, user and system time in us, peak\n"
-          "resident KiB (of the largest process of its family), and the wait status.\n"
+          "writes one line to DESCRIPTOR, which PROGRAM does not get: wall time in ns, user and\n"
+          "system time in us, peak resident KiB (of the largest process of its family), and the\n"
+          "status as wait() gives it.\n"
           "\n"
-          "example: launch .libs/libhpmalloc.so /bin/ls 3>/dev/stdout\n",
+          "example: launch 3 .libs/libhpmalloc.so /bin/ls 3>/dev/stderr\n",
           out);
 }
 
@@ -57,21 +55,23 @@ int main(int argc, char **argv)
         usage(stdout);
         return 0;
     }
-    if (argc < 3) {
+    if (argc < 4) {
         usage(stderr);
         return 2;
     }
+    int report = atoi(argv[1]);
+    fcntl(report, F_SETFD, FD_CLOEXEC);
     long long start_ns = now_ns();
     pid_t pid = fork();
     if (pid == 0)
-        become(argv[1], &argv[2]);
+        become(argv[2], &argv[3]);
     struct rusage used;
     int status;
     if (pid < 0 || wait4(pid, &status, 0, &used) != pid) {
         perror("launch");
         return 1;
     }
-    dprintf(REPORT_FD, "%lld %lld %lld %ld %d\n", now_ns() - start_ns, us_of(used.ru_utime),
+    dprintf(report, "%lld %lld %lld %ld %d\n", now_ns() - start_ns, us_of(used.ru_utime),
             us_of(used.ru_stime), used.ru_maxrss, status);
     return 0;
 }
