@@ -1,0 +1,33 @@
+/* From return addresses to what a reader of a profile wants to see of them.
+ *
+ *   pprof, text, dump  --snapshot-->  frames  --addresses-->  symbols
+ *
+ * Signal: async-signal-safe. */
+#ifndef HPM_REPORT_FRAMES_H
+#define HPM_REPORT_FRAMES_H
+
+#include "base/base.h"
+#include "prof/profile.h"
+#include "prof/symbols.h"
+
+/* What is shown for samples without a stack of their own, and as the root of one that was cut. */
+#define FRAME_OTHER     "[other]"
+#define FRAME_TRUNCATED "[truncated]"
+
+/* An address inside the call that returns here: the one after it may be another function's. */
+HPM_INLINE uintptr_t frames_call_address(uintptr_t return_address)
+{
+    return return_address - 1;
+}
+
+/* Resolves the call addresses of all stacks. False: no memory. */
+bool frames_resolve(struct symbol_table *table, const struct snapshot *snapshot, bool want_names);
+
+/* The same functions as a pattern for readers that cut them off, and as a question. */
+extern const char frames_entry_pattern[];
+bool frames_is_entry_point(const char *name);
+
+/* How many of the innermost frames are the allocator's own; at least one is left. */
+size_t frames_own_count(const struct stack *stack, const struct symbol_table *table);
+
+#endif

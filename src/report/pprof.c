@@ -1,0 +1,361 @@
+#include "report/pprof.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "base/options.h"
+#include "base/os.h"
+#include "base/print.h"
+#include "hpmalloc.h"
+#include "report/frames.h"
+#include "report/gzip.h"
+#include "report/proto.h"
+#include "report/rows.h"
+
+/* Field numbers of profile.proto. */
+enum profile_field {
+    PROFILE_SAMPLE_TYPE = 1,
+    PROFILE_SAMPLE,
+    PROFILE_MAPPING,
+    PROFILE_LOCATION,
+    PROFILE_FUNCTION,
+    PROFILE_STRING_TABLE,
+    PROFILE_DROP_FRAMES,
+    PROFILE_KEEP_FRAMES,
+    PROFILE_TIME_NANOS,
+    PROFILE_DURATION_NANOS,
+    PROFILE_PERIOD_TYPE,
+    PROFILE_PERIOD,
+    PROFILE_COMMENT,
+    PROFILE_DEFAULT_SAMPLE_TYPE,
+};
+enum { VALUE_TYPE_TYPE = 1, VALUE_TYPE_UNIT };
+enum { SAMPLE_LOCATION_ID = 1, SAMPLE_VALUE, SAMPLE_LABEL };
+enum { LABEL_KEY = 1, LABEL_STR, LABEL_NUM, LABEL_NUM_UNIT };
+enum { MAPPING_ID = 1, MAPPING_START, MAPPING_LIMIT, MAPPING_OFFSET, MAPPING_FILE, MAPPING_BUILD };
+enum { LOCATION_ID = 1, LOCATION_MAPPING_ID, LOCATION_ADDRESS, LOCATION_LINE };
+enum { LINE_FUNCTION_ID = 1 };
+enum { FUNCTION_ID = 1, FUNCTION_NAME, FUNCTION_SYSTEM_NAME };
+
+/* Locations are numbered as the table's symbols are, from 1 on; after them those of these that
+ * some sample needs. */
+enum synthetic { SYNTHETIC_OTHER, SYNTHETIC_TRUNCATED, SYNTHETIC_COUNT };
+
+static struct {
+    const struct snapshot *snapshot;
+    const struct symbol_table *table;
+    uint64_t string_count, function_count;
+    uint64_t synthetic[SYNTHETIC_COUNT]; // their locations
+
+    /* Strings that many messages refer to. */
+    uint64_t space, bytes;
+
+    /* Functions by name: a table of hashes, of indices of symbols from 1 on (0: free), and for
+     * each symbol its function (0: no name). */
+    uint32_t *slots, *functions;
+    size_t slot_count, mapped_bytes;
+
+    struct proto_message message, inner;
+    char text[512];
+} writer;
+
+static uint64_t send_string(const char *text, size_t length)
+{
+    proto_send_bytes(PROFILE_STRING_TABLE, text, length);
+    return writer.string_count++;
+}
+
+static uint64_t send_text(const char *text)
+{
+    return send_string(text, strlen(text));
+}
+
+static struct proto_message *begin(struct proto_message *message)
+{
+    message->bytes = 0;
+    return message;
+}
+
+static void send_value_type(unsigned field, uint64_t type, uint64_t unit)
+{
+    struct proto_message *message = begin(&writer.message);
+    proto_field(message, VALUE_TYPE_TYPE, type);
+    proto_field(message, VALUE_TYPE_UNIT, unit);
+    proto_send_message(field, message);
+}
+
+static void send_types(unsigned profile)
+{
+    uint64_t count = send_text("count");
+    writer.bytes = send_text("bytes");
+    writer.space = send_text("space");
+    uint64_t alloc_space, inuse_space;
+    send_value_type(PROFILE_SAMPLE_TYPE, send_text("alloc_objects"), count);
+    send_value_type(PROFILE_SAMPLE_TYPE, alloc_space = send_text("alloc_space"), writer.bytes);
+    send_value_type(PROFILE_SAMPLE_TYPE, send_text("inuse_objects"), count);
+    send_value_type(PROFILE_SAMPLE_TYPE, inuse_space = send_text("inuse_space"), writer.bytes);
+    send_value_type(PROFILE_PERIOD_TYPE, writer.space, writer.bytes);
+    proto_send_field(PROFILE_PERIOD, writer.snapshot->interval_bytes);
+    proto_send_field(PROFILE_TIME_NANOS, writer.snapshot->wall_clock_ns);
+    proto_send_field(PROFILE_DEFAULT_SAMPLE_TYPE,
+                     profile == DUMP_PROFILE_ALLOCS ? alloc_space : inuse_space);
+}
+
+static HPM_PRINTF(1, 2) void send_comment(const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    size_t length = print_format_list(writer.text, sizeof(writer.text), format, arguments);
+    va_end(arguments);
+    proto_send_field(PROFILE_COMMENT, send_string(writer.text, length));
+}
+
+static void send_comments(size_t merged_rows)
+{
+    const struct snapshot *snapshot = writer.snapshot;
+    send_comment("hpmalloc %s", HPM_VERSION);
+    send_comment("interval: %zu bytes between samples, on average", snapshot->interval_bytes);
+    send_comment("samples: %lu of live objects, %lu in all", snapshot->total.inuse_samples,
+                 snapshot->total.alloc_samples);
+    send_comment("lost: %lu samples for want of memory; without a stack of their own: %lu",
+                 snapshot->lost_samples, snapshot->other_samples);
+    if (merged_rows != 0)
+        send_comment("merged into " FRAME_OTHER ": the %zu lightest rows", merged_rows);
+}
+
+static uint64_t send_build_id(const struct mapping *mapping)
+{
+    size_t length = 0;
+    for (unsigned i = 0; i < mapping->build_id_bytes; i++)
+        length += print_format(writer.text + length, sizeof(writer.text) - length, "%02x",
+                               (unsigned)mapping->build_id[i]);
+    return send_string(writer.text, length);
+}
+
+static void send_mappings(void)
+{
+    for (size_t i = 0; i < writer.table->mapping_count; i++) {
+        const struct mapping *mapping = &writer.table->mappings[i];
+        uint64_t file = send_text(mapping->path);
+        uint64_t build_id = mapping->build_id_bytes != 0 ? send_build_id(mapping) : 0;
+        struct proto_message *message = begin(&writer.message);
+        proto_field(message, MAPPING_ID, i + 1);
+        proto_field(message, MAPPING_START, mapping->start);
+        proto_field(message, MAPPING_LIMIT, mapping->limit);
+        proto_field(message, MAPPING_OFFSET, mapping->file_offset);
+        proto_field(message, MAPPING_FILE, file);
+        proto_field(message, MAPPING_BUILD, build_id);
+        proto_send_message(PROFILE_MAPPING, message);
+    }
+}
+
+/* The name as the linker knows it; readers demangle it. */
+static uint32_t send_function(const char *name, size_t length)
+{
+    uint64_t string = send_string(name, length);
+    struct proto_message *message = begin(&writer.message);
+    proto_field(message, FUNCTION_ID, ++writer.function_count);
+    proto_field(message, FUNCTION_NAME, string);
+    proto_field(message, FUNCTION_SYSTEM_NAME, string);
+    proto_send_message(PROFILE_FUNCTION, message);
+    return (uint32_t)writer.function_count;
+}
+
+static uint64_t hash_name(const char *name, size_t length)
+{
+    uint64_t hash = 0xcbf29ce484222325u;
+    for (size_t i = 0; i < length; i++)
+        hash = (hash ^ (unsigned char)name[i]) * 0x100000001b3u;
+    return hash ^ hash >> 32;
+}
+
+static bool is_name_of(const struct symbol *symbol, const char *name, size_t length)
+{
+    return symbol->name == name ||
+           (symbols_name_length(symbol->name) == length && memcmp(symbol->name, name, length) == 0);
+}
+
+/* The function of a symbol's name, sent when it is the first of that name. */
+static uint32_t find_function(size_t index)
+{
+    const struct symbol *symbols = writer.table->symbols;
+    const char *name = symbols[index].name;
+    size_t length = symbols_name_length(name);
+    size_t at = hash_name(name, length) & (writer.slot_count - 1);
+    while (writer.slots[at] != 0 && !is_name_of(&symbols[writer.slots[at] - 1], name, length))
+        at = (at + 1) & (writer.slot_count - 1);
+    if (writer.slots[at] != 0)
+        return writer.functions[writer.slots[at] - 1];
+    writer.slots[at] = (uint32_t)index + 1;
+    return send_function(name, length);
+}
+
+/* Neighbours are often calls in one function. */
+static uint32_t function_of(size_t index)
+{
+    const struct symbol *symbol = &writer.table->symbols[index];
+    if (symbol->name == NULL)
+        return 0;
+    if (index > 0 && symbol[-1].name == symbol->name)
+        return writer.functions[index - 1];
+    return find_function(index);
+}
+
+static void send_location(uint64_t id, uint64_t mapping, uintptr_t address, uint32_t function)
+{
+    struct proto_message *message = begin(&writer.message);
+    proto_field(message, LOCATION_ID, id);
+    if (mapping != 0)
+        proto_field(message, LOCATION_MAPPING_ID, mapping);
+    if (address != 0)
+        proto_field(message, LOCATION_ADDRESS, address);
+    if (function != 0) {
+        proto_field(begin(&writer.inner), LINE_FUNCTION_ID, function);
+        proto_submessage(message, LOCATION_LINE, &writer.inner);
+    }
+    proto_send_message(PROFILE_LOCATION, message);
+}
+
+static bool is_needed(enum synthetic which)
+{
+    const struct snapshot *snapshot = writer.snapshot;
+    if (which == SYNTHETIC_OTHER && snapshot->row_count > PPROF_SAMPLES_MAX)
+        return true;
+    for (size_t i = 0; i < snapshot->row_count; i++) {
+        const struct stack *stack = snapshot->rows[i].stack;
+        if (which == SYNTHETIC_OTHER ? stack == NULL : stack != NULL && stack->is_truncated)
+            return true;
+    }
+    return false;
+}
+
+static void send_synthetic_locations(void)
+{
+    static const char *const names[SYNTHETIC_COUNT] = {FRAME_OTHER, FRAME_TRUNCATED};
+    uint64_t id = writer.table->symbol_count;
+    for (enum synthetic which = 0; which < SYNTHETIC_COUNT; which++) {
+        if (!is_needed(which))
+            continue;
+        writer.synthetic[which] = ++id;
+        send_location(id, 0, 0, send_function(names[which], strlen(names[which])));
+    }
+}
+
+static void send_locations(void)
+{
+    for (size_t i = 0; i < writer.table->symbol_count; i++) {
+        const struct symbol *symbol = &writer.table->symbols[i];
+        uint64_t mapping = symbol->mapping == MAPPING_NONE ? 0 : symbol->mapping + 1;
+        writer.functions[i] = function_of(i);
+        send_location(i + 1, mapping, symbol->address, writer.functions[i]);
+    }
+    send_synthetic_locations();
+}
+
+static uint64_t rounded(double value)
+{
+    return value > 0 ? (uint64_t)(value + 0.5) : 0;
+}
+
+static void put_location_ids(struct proto_message *ids, const struct stack *stack)
+{
+    if (stack == NULL) {
+        proto_number(ids, writer.synthetic[SYNTHETIC_OTHER]);
+        return;
+    }
+    for (size_t i = frames_own_count(stack, writer.table); i < stack->depth; i++) {
+        const struct symbol *symbol =
+            symbols_find(writer.table, frames_call_address(stack->frames[i]));
+        if (symbol != NULL)
+            proto_number(ids, (uint64_t)(symbol - writer.table->symbols) + 1);
+    }
+    if (stack->is_truncated)
+        proto_number(ids, writer.synthetic[SYNTHETIC_TRUNCATED]);
+}
+
+static void put_values(struct proto_message *values, const struct profile_row *row)
+{
+    proto_number(values, rounded(row->alloc_objects));
+    proto_number(values, rounded(row->alloc_bytes));
+    proto_number(values, rounded(row->inuse_objects));
+    proto_number(values, rounded(row->inuse_bytes));
+}
+
+/* Rows of mixed sizes (object_bytes 0) have no label. */
+static void send_sample(const struct profile_row *row)
+{
+    struct proto_message *message = begin(&writer.message);
+    put_location_ids(begin(&writer.inner), row->stack);
+    proto_submessage(message, SAMPLE_LOCATION_ID, &writer.inner);
+    put_values(begin(&writer.inner), row);
+    proto_submessage(message, SAMPLE_VALUE, &writer.inner);
+    if (row->object_bytes != 0) {
+        proto_field(begin(&writer.inner), LABEL_KEY, writer.bytes);
+        proto_field(&writer.inner, LABEL_NUM, row->object_bytes);
+        proto_field(&writer.inner, LABEL_NUM_UNIT, writer.bytes);
+        proto_submessage(message, SAMPLE_LABEL, &writer.inner);
+    }
+    proto_send_message(PROFILE_SAMPLE, message);
+}
+
+/* Sends the heaviest rows and the sum of the others; returns how many those were. */
+static size_t send_samples(const struct row_order *order)
+{
+    static struct profile_row rest;
+    memset(&rest, 0, sizeof(rest));
+    size_t shown = order->count <= PPROF_SAMPLES_MAX ? order->count : PPROF_SAMPLES_MAX - 1;
+    for (size_t i = 0; i < order->count; i++) {
+        const struct profile_row *row = &writer.snapshot->rows[order->indices[i]];
+        if (i < shown)
+            send_sample(row);
+        else
+            rows_add(&rest, row);
+    }
+    if (shown < order->count)
+        send_sample(&rest);
+    return order->count - shown;
+}
+
+static bool make_function_tables(void)
+{
+    size_t count = writer.table->symbol_count;
+    writer.slot_count = 64;
+    while (writer.slot_count < 2 * count)
+        writer.slot_count *= 2;
+    writer.mapped_bytes = (writer.slot_count + count) * sizeof(*writer.slots);
+    writer.slots = os_map(writer.mapped_bytes);
+    writer.functions = writer.slots + writer.slot_count;
+    return writer.slots != NULL;
+}
+
+static void send_profile(const struct row_order *order, unsigned profile)
+{
+    writer.string_count = writer.function_count = 0;
+    send_text(""); // the format asks for it: index 0 means none
+    send_types(profile);
+    send_mappings();
+    send_locations();
+    size_t merged_rows = send_samples(order);
+    proto_send_field(PROFILE_DROP_FRAMES, send_text(frames_entry_pattern));
+    send_comments(merged_rows);
+}
+
+bool pprof_write(int fd, const struct snapshot *snapshot, const struct symbol_table *table,
+                 unsigned profile)
+{
+    struct row_order order = {0};
+    writer.snapshot = snapshot;
+    writer.table = table;
+    bool done = false;
+    errno = ENOMEM;
+    if (rows_sort(&order, snapshot->rows, snapshot->row_count, profile)) {
+        if (make_function_tables()) {
+            gzip_begin(fd);
+            send_profile(&order, profile);
+            done = gzip_finish();
+            os_unmap(writer.slots, writer.mapped_bytes);
+        }
+        rows_sort_free(&order);
+    }
+    return done;
+}

@@ -1,0 +1,108 @@
+#include "report/rows.h"
+
+#include <string.h>
+
+#include "base/options.h"
+#include "base/os.h"
+#include "base/sort.h"
+
+double rows_weight(const struct profile_row *row, unsigned profile)
+{
+    return profile == DUMP_PROFILE_ALLOCS ? row->alloc_bytes : row->inuse_bytes;
+}
+
+void rows_add(struct profile_row *sum, const struct profile_row *row)
+{
+    sum->alloc_objects += row->alloc_objects;
+    sum->alloc_bytes += row->alloc_bytes;
+    sum->inuse_objects += row->inuse_objects;
+    sum->inuse_bytes += row->inuse_bytes;
+    sum->inuse_requested_bytes += row->inuse_requested_bytes;
+    sum->alloc_bytes_variance += row->alloc_bytes_variance;
+    sum->inuse_bytes_variance += row->inuse_bytes_variance;
+    sum->inuse_objects_variance += row->inuse_objects_variance;
+    sum->alloc_samples += row->alloc_samples;
+    sum->inuse_samples += row->inuse_samples;
+}
+
+/* Positive floats are in the order of their bits; turned over, the heaviest sorts first. */
+static uint64_t sort_key(double weight, size_t index)
+{
+    float rough = weight > 0 ? (float)weight : 0.0f;
+    uint32_t bits;
+    memcpy(&bits, &rough, sizeof(bits));
+    return (uint64_t)~bits << 32 | (uint32_t)index;
+}
+
+bool rows_sort(struct row_order *order, const struct profile_row *rows, size_t count,
+               unsigned profile)
+{
+    order->count = count;
+    order->mapped_bytes = max_size(count, 1) * sizeof(*order->indices);
+    order->indices = os_map(order->mapped_bytes);
+    if (order->indices == NULL)
+        return false;
+    for (size_t i = 0; i < count; i++)
+        order->indices[i] = sort_key(rows_weight(&rows[i], profile), i);
+    sort_words(order->indices, count);
+    for (size_t i = 0; i < count; i++)
+        order->indices[i] = (uint32_t)order->indices[i];
+    return true;
+}
+
+void rows_sort_free(struct row_order *order)
+{
+    if (order->indices != NULL)
+        os_unmap(order->indices, order->mapped_bytes);
+    order->indices = NULL;
+}
+
+/* The place of a stack's row in a table of indices (0: none yet), which has room to spare. */
+static uint32_t *find_slot(uint32_t *slots, size_t slot_count, const struct row_set *set,
+                           const struct stack *stack)
+{
+    size_t at = (size_t)(((uintptr_t)stack * 0x9e3779b97f4a7c15u) >> 24) & (slot_count - 1);
+    while (slots[at] != 0 && set->rows[slots[at] - 1].stack != stack)
+        at = (at + 1) & (slot_count - 1);
+    return &slots[at];
+}
+
+static void merge_rows(struct row_set *set, const struct snapshot *snapshot, uint32_t *slots,
+                       size_t slot_count)
+{
+    for (size_t i = 0; i < snapshot->row_count; i++) {
+        const struct profile_row *row = &snapshot->rows[i];
+        uint32_t *slot = find_slot(slots, slot_count, set, row->stack);
+        if (*slot == 0) {
+            set->rows[set->count].stack = row->stack;
+            *slot = (uint32_t)++set->count;
+        }
+        rows_add(&set->rows[*slot - 1], row);
+    }
+}
+
+bool rows_merge(struct row_set *set, const struct snapshot *snapshot)
+{
+    size_t slot_count = 64;
+    while (slot_count < 2 * snapshot->row_count)
+        slot_count *= 2;
+    set->count = 0;
+    set->mapped_bytes = max_size(snapshot->row_count, 1) * sizeof(*set->rows);
+    set->rows = os_map(set->mapped_bytes);
+    uint32_t *slots = os_map(slot_count * sizeof(*slots));
+    bool done = set->rows != NULL && slots != NULL;
+    if (done)
+        merge_rows(set, snapshot, slots, slot_count);
+    if (slots != NULL)
+        os_unmap(slots, slot_count * sizeof(*slots));
+    if (!done)
+        rows_merge_free(set);
+    return done;
+}
+
+void rows_merge_free(struct row_set *set)
+{
+    if (set->rows != NULL)
+        os_unmap(set->rows, set->mapped_bytes);
+    set->rows = NULL;
+}

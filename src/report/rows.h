@@ -1,0 +1,36 @@
+/* Rows of a profile put in order, and added up by stack.
+ *
+ * Fails:  calls that need memory return false when the kernel gives none.
+ * Signal: async-signal-safe. */
+#ifndef HPM_REPORT_ROWS_H
+#define HPM_REPORT_ROWS_H
+
+#include "base/base.h"
+#include "prof/profile.h"
+
+/* What rows of a profile (DUMP_PROFILE_) are ordered by: bytes live, or ever allocated. */
+double rows_weight(const struct profile_row *row, unsigned profile);
+
+/* Adds all sums and variances; the stack and the size stay. */
+void rows_add(struct profile_row *sum, const struct profile_row *row);
+
+/* Indices of rows, the heaviest first, in pages of their own. */
+struct row_order {
+    uint64_t *indices;
+    size_t count, mapped_bytes;
+};
+
+bool rows_sort(struct row_order *order, const struct profile_row *rows, size_t count,
+               unsigned profile);
+void rows_sort_free(struct row_order *order);
+
+/* One row a stack, of whatever sizes (its object_bytes is 0), in pages of their own. */
+struct row_set {
+    struct profile_row *rows;
+    size_t count, mapped_bytes;
+};
+
+bool rows_merge(struct row_set *set, const struct snapshot *snapshot);
+void rows_merge_free(struct row_set *set);
+
+#endif

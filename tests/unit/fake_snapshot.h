@@ -1,0 +1,61 @@
+/* A snapshot made by hand: stacks of given frames, rows of given sums. */
+#ifndef HPM_TESTS_FAKE_SNAPSHOT_H
+#define HPM_TESTS_FAKE_SNAPSHOT_H
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "prof/profile.h"
+
+static inline struct stack *fake_stack(const uintptr_t *frames, size_t depth, bool is_truncated)
+{
+    struct stack *stack = calloc(1, sizeof(*stack) + depth * sizeof(*frames));
+    stack->depth = (uint16_t)depth;
+    stack->is_truncated = is_truncated;
+    memcpy(stack->frames, frames, depth * sizeof(*frames));
+    return stack;
+}
+
+/* `objects` live, twice as many ever allocated, all of `object_bytes`. */
+static inline struct profile_row fake_row(const struct stack *stack, size_t object_bytes,
+                                          double objects)
+{
+    double bytes = (double)object_bytes;
+    return (struct profile_row){.stack = stack,
+                                .object_bytes = object_bytes,
+                                .alloc_objects = 2 * objects,
+                                .alloc_bytes = 2 * objects * bytes,
+                                .inuse_objects = objects,
+                                .inuse_bytes = objects * bytes,
+                                .inuse_requested_bytes = objects * bytes / 2,
+                                .inuse_bytes_variance = bytes * bytes,
+                                .alloc_bytes_variance = 2 * bytes * bytes,
+                                .inuse_objects_variance = 1,
+                                .alloc_samples = 4,
+                                .inuse_samples = 2};
+}
+
+static inline struct snapshot fake_snapshot(struct profile_row *rows, size_t count)
+{
+    struct snapshot snapshot = {.rows = rows,
+                                .row_count = count,
+                                .interval_bytes = 524288,
+                                .wall_clock_ns = 1700000000000000000u,
+                                .lost_samples = 7,
+                                .other_samples = 3,
+                                .stack_count = count};
+    for (size_t i = 0; i < count; i++) {
+        snapshot.total.alloc_bytes += rows[i].alloc_bytes;
+        snapshot.total.alloc_objects += rows[i].alloc_objects;
+        snapshot.total.inuse_bytes += rows[i].inuse_bytes;
+        snapshot.total.inuse_objects += rows[i].inuse_objects;
+        snapshot.total.inuse_requested_bytes += rows[i].inuse_requested_bytes;
+        snapshot.total.inuse_bytes_variance += rows[i].inuse_bytes_variance;
+        snapshot.total.alloc_bytes_variance += rows[i].alloc_bytes_variance;
+        snapshot.total.alloc_samples += rows[i].alloc_samples;
+        snapshot.total.inuse_samples += rows[i].inuse_samples;
+    }
+    return snapshot;
+}
+
+#endif
