@@ -195,6 +195,30 @@ size_t print_format(char *buffer, size_t size, const char *format, ...)
     return length;
 }
 
+static bool is_leap(unsigned year)
+{
+    return year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+}
+
+static unsigned days_of_month(unsigned year, unsigned month)
+{
+    static const unsigned char days[] = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
+    return days[month - 1] + (month == 2 && is_leap(year));
+}
+
+size_t print_time(char *buffer, size_t size, uint64_t wall_clock_ns)
+{
+    uint64_t seconds = wall_clock_ns / 1000000000u;
+    unsigned second = (unsigned)(seconds % 86400), day = (unsigned)(seconds / 86400);
+    unsigned year = 1970, month = 1;
+    for (; day >= 365u + is_leap(year); year++)
+        day -= 365u + is_leap(year);
+    for (; day >= days_of_month(year, month); month++)
+        day -= days_of_month(year, month);
+    return print_format(buffer, size, "%04u%02u%02uT%02u%02u%02uZ", year, month, day + 1,
+                        second / 3600, second / 60 % 60, second % 60);
+}
+
 bool print_write_all(int fd, const void *data, size_t bytes)
 {
     for (const char *at = data; bytes > 0;) {
@@ -228,6 +252,14 @@ void print_line(const char *format, ...)
     va_start(arguments, format);
     write_line(format, arguments);
     va_end(arguments);
+}
+
+void print_ready_line(const char *line)
+{
+    int saved = errno;
+    if (!is_quiet)
+        print_write_all(STDERR_FILENO, line, strlen(line));
+    errno = saved;
 }
 
 void print_set_quiet(bool quiet)

@@ -18,10 +18,17 @@ size_t print_format_list(char *buffer, size_t size, const char *format, va_list 
 
 /* One line on stderr, "hpmalloc: " before it and a newline after it. Silent once quiet. */
 void print_line(const char *format, ...) HPM_PRINTF(1, 2);
+
+/* The same for a line that is whole already, its newline included: where the stack is too small
+ * for the buffer of print_line (512 bytes). */
+void print_ready_line(const char *line);
 void print_set_quiet(bool quiet);
 
 /* The program erred or memory is broken: one line, quiet or not, then abort(). */
 _Noreturn void die(const char *format, ...) HPM_PRINTF(1, 2);
+
+/* A moment of os_wall_clock_ns in UTC, as 20260102T030405Z; returns the length written. */
+size_t print_time(char *buffer, size_t size, uint64_t wall_clock_ns);
 
 /* Writes all of it, through short writes and EINTR. False on an error; errno says which. */
 bool print_write_all(int fd, const void *data, size_t bytes);
