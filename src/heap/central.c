@@ -6,7 +6,7 @@
 #include "heap/pagemap.h"
 #include "heap/pageheap.h"
 
-enum { CENTRAL_LISTS = 8, CENTRAL_LIST_BYTES = 64 * 1024 };
+enum { CENTRAL_LISTS = 8, CENTRAL_LIST_BYTES = 64 * 1024, RESERVE_SHARE = 16 };
 
 struct central {
     struct lock lock;
@@ -83,6 +83,20 @@ static struct batch take_from_slabs_locked(struct central *central, unsigned cla
     return batch;
 }
 
+size_t central_reserve_count(unsigned class)
+{
+    return sizeclass_table[class].batch_first +
+           peek_load(&centrals[class].out_objects) / RESERVE_SHARE;
+}
+
+static bool has_room_locked(const struct central *central, unsigned class, size_t count)
+{
+    size_t objects = central->list_objects + count;
+    return central->list_count < CENTRAL_LISTS &&
+           objects * sizeclass_bytes(class) <= CENTRAL_LIST_BYTES &&
+           objects <= 2 * central_reserve_count(class);
+}
+
 struct batch central_take(unsigned class, size_t count)
 {
     struct central *central = acquire(class);
@@ -143,8 +157,7 @@ void central_put(unsigned class, struct batch batch)
     if (batch.count == 0)
         return;
     struct central *central = acquire(class);
-    size_t list_bytes = (central->list_objects + batch.count) * sizeclass_bytes(class);
-    if (central->list_count < CENTRAL_LISTS && list_bytes <= CENTRAL_LIST_BYTES) {
+    if (has_room_locked(central, class, batch.count)) {
         central->lists[central->list_count++] = batch;
         central->list_objects += batch.count;
     } else {

@@ -28,6 +28,10 @@ struct batch {
 struct batch central_take(unsigned class, size_t count);
 void central_put(unsigned class, struct batch batch);
 
+/* How many objects it is worth keeping at hand for a class: a small number, and a share of what is
+ * in use. */
+size_t central_reserve_count(unsigned class);
+
 void *central_take_tagged(unsigned class, uint32_t tag);
 uint32_t central_tag_get(const struct span *slab, const void *object);
 void central_put_tagged(struct span *slab, void *object);

@@ -69,12 +69,15 @@ static void set_capacity(struct tcache_list *list, int32_t capacity)
     owner_store(&list->room, room);
 }
 
-/* First use sets a small capacity, later ones double it: a thread that does little holds little. */
+/* First use sets a small capacity, later ones double it, up to a thread's part of what is worth
+ * keeping for the class: a thread that does little holds little. */
 static void grow_capacity(struct tcache_list *list, unsigned class)
 {
     const struct sizeclass *c = &sizeclass_table[class];
-    int32_t wanted = list->capacity == 0 ? c->batch_first : 2 * list->capacity;
-    set_capacity(list, wanted < c->batch_max ? wanted : c->batch_max);
+    size_t threads = max_size(tcache_count(), 1);
+    size_t limit = min_size(c->batch_max, c->batch_first + central_reserve_count(class) / threads);
+    size_t wanted = list->capacity == 0 ? c->batch_first : 2 * (size_t)list->capacity;
+    set_capacity(list, (int32_t)min_size(wanted, limit));
 }
 
 /* Empties the push list before anyone else holds its objects. */
@@ -109,26 +112,16 @@ static void keep_rest(struct tcache_list *list, unsigned class, struct batch res
     owner_store(&list->room, list->capacity - (int32_t)rest.count);
 }
 
-/* Dies unless `count` objects of the class follow, and then an end: an object that is on the list
- * twice makes it a ring. */
-static void check_chain(const struct object *at, size_t count, unsigned class)
-{
-    for (size_t i = 0; i < count; i++, at = at->next)
-        central_check(at, class);
-    if (unlikely(at != NULL))
-        die("double free of %p: object of %zu bytes", (const void *)at, sizeclass_bytes(class));
-}
-
-/* What to hand out next: the push list when it is worth it, else a list from outside. While lists
- * are short (a small program, a seldom size) they are checked here too, not only where they end. */
+/* What to hand out next: the push list when it is worth it, else a list from outside. All lists are
+ * checked where they end, in a slab or with the process; of a list that goes round here, the first
+ * object is looked at each time. */
 static struct batch next_batch(struct tcache_list *list, unsigned class)
 {
     if (list->capacity == 0)
         grow_capacity(list, class);
     size_t pushed = pushed_count(list);
     if (pushed * 2 >= (size_t)list->capacity) {
-        if (list->capacity < sizeclass_table[class].batch_max)
-            check_chain(list->push, pushed, class);
+        central_check(list->push, class);
         return take_pushed(list);
     }
     struct batch batch = central_take(class, (size_t)list->capacity);
@@ -156,8 +149,7 @@ void tcache_push_slow(struct tcache *cache, unsigned class, struct object *objec
 {
     struct tcache_list *list = &cache->lists[class];
     owner_store(&list->room, list->room + 1);
-    if (list->capacity < sizeclass_table[class].batch_max)
-        grow_capacity(list, class);
+    grow_capacity(list, class);
     if (list->room <= 0)
         central_put(class, take_pushed(list));
     owner_store(&list->room, list->room - 1);
@@ -178,6 +170,16 @@ bool tcache_holds(const struct tcache *cache, unsigned class, const void *object
     const struct tcache_list *list = &cache->lists[class];
     return chain_holds(list->push, POP_WALK_MAX, object) ||
            chain_holds(list->pop, POP_WALK_MAX, object);
+}
+
+/* Dies unless `count` objects of the class follow, and then an end: an object that is on the list
+ * twice makes it a ring. */
+static void check_chain(const struct object *at, size_t count, unsigned class)
+{
+    for (size_t i = 0; i < count; i++, at = at->next)
+        central_check(at, class);
+    if (unlikely(at != NULL))
+        die("double free of %p: object of %zu bytes", (const void *)at, sizeclass_bytes(class));
 }
 
 void tcache_check(const struct tcache *cache)
