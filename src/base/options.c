@@ -322,8 +322,7 @@ void options_init(void)
         set_initial(id);
     read_option(OPTION_QUIET);
     read_option(OPTION_PROGRAM);
-    print_set_quiet(option_number(OPTION_QUIET) != 0 ||
-                    !options_program_matches(program_invocation_short_name));
+    print_set_quiet(option_number(OPTION_QUIET) != 0 || !options_program_matches(NULL));
     for (enum option_id id = 0; id < OPTION_COUNT; id++) {
         if (id != OPTION_QUIET && id != OPTION_PROGRAM)
             read_option(id);
@@ -367,5 +366,7 @@ static bool matches(const char *pattern, const char *text)
 bool options_program_matches(const char *program_name)
 {
     const char *pattern = option_text(OPTION_PROGRAM);
-    return pattern == NULL || matches(pattern, program_name != NULL ? program_name : "");
+    if (program_name == NULL)
+        program_name = program_invocation_short_name;
+    return pattern == NULL || (program_name != NULL && matches(pattern, program_name));
 }

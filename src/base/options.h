@@ -23,13 +23,13 @@ enum option_id {
 };
 
 enum option_kind {
-    OPTION_BYTES,   // number: bytes
-    OPTION_SWITCH,  // number: 0 or 1
-    OPTION_SIGNAL,  // number: the signal, 0 for none
-    OPTION_CHOICE,  // number: index into choices
-    OPTION_SET,     // number: bit mask over choices
+    OPTION_BYTES,        // number: bytes
+    OPTION_SWITCH,       // number: 0 or 1
+    OPTION_SIGNAL,       // number: the signal, 0 for none
+    OPTION_CHOICE,       // number: index into choices
+    OPTION_SET,          // number: bit mask over choices
     OPTION_RELEASE_TIME, // number: nanoseconds; 0 now; UINT64_MAX never
-    OPTION_TEXT,    // text only
+    OPTION_TEXT,         // text only
 };
 
 struct option {
@@ -45,7 +45,8 @@ struct option {
 extern const struct option option_table[OPTION_COUNT];
 
 /* Reads the environment. Called once, before any value is asked for by another room; until then
- * every number is 0 and every text NULL. Values are copied: the program may change its environment. */
+ * every number is 0 and every text NULL. Values are copied: the program may change its environment.
+ */
 void options_init(void);
 
 uint64_t option_number(enum option_id id);
@@ -54,9 +55,9 @@ const char *option_text(enum option_id id); // as written; NULL when unset and w
 /* Parses one value as the environment would be: false when it is not accepted. */
 bool option_parse(const struct option *option, const char *text, uint64_t *number);
 
-/* Whether HPMALLOC_PROGRAM (`*` and `?` stand for any text and any character) names this program;
- * true when it is unset. Others that inherit the environment are allocated for, quietly:
- * options_init silences print where it does not match. */
+/* Whether HPMALLOC_PROGRAM (`*` and `?` stand for any text and any character) names this program
+ * (NULL: the running one); true when it is unset. Others that inherit the environment are
+ * allocated for, quietly: options_init silences print where it does not match. */
 bool options_program_matches(const char *program_name);
 
 /* Choices of OPTION_DUMP_FORMAT and OPTION_DUMP_PROFILE, in the table's order. */
