@@ -1,0 +1,248 @@
+#include "report/text.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "base/options.h"
+#include "base/print.h"
+#include "hpmalloc.h"
+#include "report/frames.h"
+#include "report/output.h"
+#include "report/rows.h"
+
+/* Of a normal distribution, 95 % lie within so many standard deviations. */
+#define DEVIATIONS_95 1.96
+
+static struct {
+    struct output output;
+    const struct snapshot *snapshot;
+    const struct symbol_table *table;
+    const struct stats *stats;
+    unsigned profile;
+} text;
+
+/* One figure of a profile, live or allocated. */
+struct figures {
+    double bytes, bytes_variance, objects;
+    uint64_t samples;
+};
+
+static struct figures figures_of(const struct profile_row *row)
+{
+    if (text.profile == DUMP_PROFILE_ALLOCS)
+        return (struct figures){row->alloc_bytes, row->alloc_bytes_variance, row->alloc_objects,
+                                row->alloc_samples};
+    return (struct figures){row->inuse_bytes, row->inuse_bytes_variance, row->inuse_objects,
+                            row->inuse_samples};
+}
+
+/* Newton's iteration: the library links no libm. Halving the exponent makes a guess that is off by
+ * a few per cent, and each step doubles the digits. */
+static double square_root(double value)
+{
+    uint64_t bits;
+    double root;
+    if (!(value > 0))
+        return 0;
+    memcpy(&bits, &value, sizeof(bits));
+    bits = (bits >> 1) + ((uint64_t)1023 << 51);
+    memcpy(&root, &bits, sizeof(root));
+    for (int i = 0; i < 5; i++)
+        root = (root + value / root) / 2;
+    return root;
+}
+
+static double error_95(double variance)
+{
+    return DEVIATIONS_95 * square_root(variance);
+}
+
+/* Bytes as a reader would say them, padded to one width. */
+static void put_bytes(double bytes)
+{
+    static const char *const units[] = {"B  ", "KiB", "MiB", "GiB", "TiB"};
+    unsigned unit = 0;
+    for (; bytes >= 1024 && unit + 1 < array_count(units); unit++)
+        bytes /= 1024;
+    output_print(&text.output, unit == 0 ? "%6.0f %s" : "%6.1f %s", bytes, units[unit]);
+}
+
+static void put_title(void)
+{
+    static char moment[32];
+    const struct snapshot *snapshot = text.snapshot;
+    print_time(moment, sizeof(moment), snapshot->wall_clock_ns);
+    output_print(&text.output, "hpmalloc %s %s profile, %s\n", HPM_VERSION,
+                 text.profile == DUMP_PROFILE_ALLOCS ? "allocs" : "heap", moment);
+    output_print(&text.output,
+                 "one sample each %zu KiB on average; %lu samples of live objects, %lu in all\n",
+                 snapshot->interval_bytes / KiB, snapshot->total.inuse_samples,
+                 snapshot->total.alloc_samples);
+    if (snapshot->lost_samples != 0 || snapshot->other_samples != 0)
+        output_print(&text.output,
+                     "%lu samples were lost for want of memory, %lu are under " FRAME_OTHER "\n",
+                     snapshot->lost_samples, snapshot->other_samples);
+}
+
+/* A row of the account: exact bytes, which can be added up, and the same to read. */
+static void put_amount(int64_t bytes, const char *what)
+{
+    output_print(&text.output, "%16ld  %s", bytes, bytes < 0 ? "-" : " ");
+    put_bytes((double)(bytes < 0 ? -bytes : bytes));
+    output_print(&text.output, "  %s\n", what);
+}
+
+/* What the program asked for, of what it holds: the share is known from the samples. */
+static size_t requested_bytes(void)
+{
+    const struct profile_row *total = &text.snapshot->total;
+    if (!(total->inuse_bytes > 0) || !(total->inuse_requested_bytes > 0))
+        return text.stats->live_bytes;
+    double share = total->inuse_requested_bytes / total->inuse_bytes;
+    return share < 1 ? (size_t)((double)text.stats->live_bytes * share) : text.stats->live_bytes;
+}
+
+static size_t own_bytes(void)
+{
+    const struct stats *stats = text.stats;
+    return stats->live_bytes + stats->thread_cache_bytes + stats->central_bytes +
+           stats->slab_free_bytes + stats->span_free_bytes + stats->meta_bytes;
+}
+
+/* The last row takes up the difference: memory of the process that is not ours, less what of ours
+ * is not resident. */
+static void put_account(void)
+{
+    const struct stats *stats = text.stats;
+    size_t requested = requested_bytes();
+    size_t resident = stats->resident_bytes != 0 ? stats->resident_bytes : own_bytes();
+    int64_t rest = (int64_t)(resident - own_bytes());
+    output_text(&text.output, "\n");
+    put_amount((int64_t)requested, "live: asked for by the program (share known from samples)");
+    put_amount((int64_t)(stats->live_bytes - requested), "live: rounding up to size classes");
+    put_amount((int64_t)stats->thread_cache_bytes, "free, in the caches of threads");
+    put_amount((int64_t)stats->central_bytes, "free, in central lists");
+    put_amount((int64_t)stats->slab_free_bytes, "free, in slabs that hold live objects");
+    put_amount((int64_t)stats->span_free_bytes, "free pages kept");
+    put_amount((int64_t)stats->meta_bytes, "tables of the allocator and the profiler");
+    put_amount(rest, rest < 0 ? "of the above not resident (less what else the process has)"
+                              : "not of this allocator: code, stacks, other mappings");
+    put_amount((int64_t)resident, stats->resident_bytes != 0
+                                      ? "resident memory of the process"
+                                      : "in sum; the resident memory of the process is unknown");
+    output_print(&text.output,
+                 "%zu live objects of %zu threads; %zu bytes of address space given "
+                 "back to the system\n",
+                 stats->live_objects, stats->thread_count, stats->released_bytes);
+}
+
+static void put_estimate(const struct figures *figures)
+{
+    put_bytes(figures->bytes);
+    output_text(&text.output, " \xc2\xb1 ");
+    put_bytes(error_95(figures->bytes_variance));
+}
+
+/* The exact figure beside the estimate shows whether the samples can be trusted. */
+static void put_total(void)
+{
+    struct figures total = figures_of(&text.snapshot->total);
+    bool is_allocs = text.profile == DUMP_PROFILE_ALLOCS;
+    output_text(&text.output, "\nBy the samples ");
+    put_estimate(&total);
+    output_print(&text.output, " (95 %%) %s", is_allocs ? "were ever allocated" : "are live");
+    if (!is_allocs) {
+        output_text(&text.output, "; by exact count ");
+        put_bytes((double)text.stats->live_bytes);
+    }
+    output_text(&text.output, "\n\n");
+}
+
+static void put_known_frame(const struct symbol *symbol, uintptr_t return_address)
+{
+    output_print(&text.output, "        %.*s+0x%lx\n",
+                 (int)min_size(symbols_name_length(symbol->name), 900), symbol->name,
+                 return_address - symbol->start);
+}
+
+static void put_frame(uintptr_t return_address)
+{
+    const struct symbol *symbol = symbols_find(text.table, frames_call_address(return_address));
+    if (symbol != NULL && symbol->name != NULL) {
+        put_known_frame(symbol, return_address);
+    } else if (symbol != NULL && symbol->mapping != MAPPING_NONE) {
+        const struct mapping *mapping = &text.table->mappings[symbol->mapping];
+        output_print(&text.output, "        0x%lx (%.900s+0x%lx)\n", return_address, mapping->path,
+                     return_address - mapping->start + mapping->file_offset);
+    } else {
+        output_print(&text.output, "        0x%lx\n", return_address);
+    }
+}
+
+static void put_stack(const struct stack *stack)
+{
+    if (stack == NULL) {
+        output_text(&text.output, "        " FRAME_OTHER "\n");
+        return;
+    }
+    for (size_t i = frames_own_count(stack, text.table); i < stack->depth; i++)
+        put_frame(stack->frames[i]);
+    if (stack->is_truncated)
+        output_text(&text.output, "        " FRAME_TRUNCATED "\n");
+}
+
+static void put_row(size_t number, const struct profile_row *row)
+{
+    struct figures figures = figures_of(row), total = figures_of(&text.snapshot->total);
+    output_print(&text.output, "%5zu. ", number);
+    put_estimate(&figures);
+    output_print(&text.output, "  %5.1f %%  %10.0f objects  %7lu samples\n",
+                 total.bytes > 0 ? 100 * figures.bytes / total.bytes : 0, figures.objects,
+                 figures.samples);
+    put_stack(row->stack);
+    output_text(&text.output, "\n");
+}
+
+/* In a heap profile, stacks whose objects are all freed are left out. */
+static void put_rows(const struct row_set *set, const struct row_order *order)
+{
+    size_t number = 0;
+    for (size_t i = 0; i < order->count; i++) {
+        const struct profile_row *row = &set->rows[order->indices[i]];
+        if (figures_of(row).samples != 0)
+            put_row(++number, row);
+    }
+    if (number == 0)
+        output_text(&text.output, "No samples.\n");
+}
+
+static bool write_all(const struct row_set *set, const struct row_order *order, int fd)
+{
+    output_begin(&text.output, fd);
+    put_title();
+    put_account();
+    put_total();
+    put_rows(set, order);
+    return output_finish(&text.output);
+}
+
+bool text_write(int fd, const struct snapshot *snapshot, const struct symbol_table *table,
+                const struct stats *stats, unsigned profile)
+{
+    static struct row_set set;
+    static struct row_order order;
+    bool done = false;
+    text.snapshot = snapshot;
+    text.table = table;
+    text.stats = stats;
+    text.profile = profile;
+    errno = ENOMEM;
+    if (rows_merge(&set, snapshot)) {
+        if (rows_sort(&order, set.rows, set.count, profile)) {
+            done = write_all(&set, &order, fd);
+            rows_sort_free(&order);
+        }
+        rows_merge_free(&set);
+    }
+    return done;
+}
