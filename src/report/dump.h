@@ -1,13 +1,19 @@
 /* Profiles leave the process: a descriptor, a file, a file by the configured pattern.
  *
  *   control, lifecycle  --profile, format-->  dump  --snapshot-->  pprof, text
+ *                                               \--pattern-->  dumpfile
  *
- * A file is written under a temporary name in its folder (mode 0600, O_EXCL, no link followed) and
- * takes its final name by a link that fails when the name exists, so that it appears whole or not
- * at all and never over another file. Each dump says so in one line on stderr.
+ * A file appears whole or not at all and never over another (dumpfile). Each dump into one says so
+ * in one line on stderr, and so does one that failed: what, why, and what to do.
+ *
+ * The pattern's ending: one that ends in .pb.gz, .pprof, .prof, .gz, .txt, .heap or .folded keeps
+ * it; others get the format's (.pb.gz, .txt). With several formats, each but the one whose ending
+ * the pattern has adds its own; with several profiles, each puts its name before the ending.
+ *
+ * A dump neither raises a signal (SIGPIPE, SIGXFSZ) nor ends in a thread's cancellation.
  *
  * Lock:   one, rank LOCK_DUMP, held while a dump is written; no lock that malloc takes is.
- * Fails:  a negative errno.
+ * Fails:  a negative errno; -EDEADLK to a handler that interrupted this library itself.
  * Signal: dump_request is made for handlers: under 1 KiB of stack, all buffers static. */
 #ifndef HPM_REPORT_DUMP_H
 #define HPM_REPORT_DUMP_H
@@ -17,12 +23,16 @@
 /* Numbered as the choices of OPTION_DUMP_PROFILE and OPTION_DUMP_FORMAT. */
 int dump_to_fd(unsigned profile, unsigned format, int fd);
 
-/* `path` is a pattern with % directives; NULL is the configured one. `reason` is one word. */
+/* `path` may have % directives and is otherwise taken as it is; NULL is the configured pattern.
+ * `reason` is one word. */
 int dump_to_path(unsigned profile, unsigned format, const char *path, const char *reason);
 
 /* All configured profiles in all configured formats. While another thread dumps, the request is
- * remembered and answered by that thread with one more dump. */
+ * remembered and answered by that thread with one more dump. `reason` must stay readable. */
 void dump_request(const char *reason);
+
+/* The same, but waits for its turn: for a program that is about to end. Not for handlers. */
+void dump_all(const char *reason);
 
 /* After the options are read: remembers program name, pattern, host. */
 void dump_init(void);

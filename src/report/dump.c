@@ -1,0 +1,376 @@
+#define _GNU_SOURCE
+#include "report/dump.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/lock.h"
+#include "base/options.h"
+#include "base/print.h"
+#include "prof/profile.h"
+#include "prof/symbols.h"
+#include "report/dumpfile.h"
+#include "report/frames.h"
+#include "report/pprof.h"
+#include "report/stats.h"
+#include "report/text.h"
+
+enum { PROFILE_COUNT = DUMP_PROFILE_ALLOCS + 1, FORMAT_COUNT = DUMP_FORMAT_TEXT + 1 };
+
+static const char *const profile_names[PROFILE_COUNT] = {
+    [DUMP_PROFILE_HEAP] = "heap",
+    [DUMP_PROFILE_ALLOCS] = "allocs",
+};
+
+static const char *const format_endings[FORMAT_COUNT] = {
+    [DUMP_FORMAT_PPROF] = ".pb.gz",
+    [DUMP_FORMAT_TEXT] = ".txt",
+};
+
+/* All that a dump needs is here and not on the stack, which may be a signal handler's small one. */
+static struct {
+    struct lock lock;
+
+    /* Guarded by lock. */
+    struct snapshot snapshot;
+    struct symbol_table table;
+    struct stats stats;
+    struct dumpfile file;
+    unsigned next_sequence;
+    char line[DUMPFILE_PATH_MAX + 512];
+    sigset_t blocked, pending_before, pending_after, mask_before;
+    int cancel_state_before;
+
+    const char *pattern;             // written by dump_init only
+    _Atomic(const char *) requested; // reason of a dump yet to be made; NULL: none
+} dump = {.lock = LOCK_INITIAL(LOCK_DUMP), .next_sequence = 1};
+
+/* strerror may allocate and is no handler's to call; and a reader wants to know what to do. */
+struct trouble {
+    int error;
+    const char *text, *advice;
+};
+
+static const struct trouble *find_trouble(int error)
+{
+    static const char elsewhere[] =
+        "set HPMALLOC_DUMP_PATH to a folder where this process may write";
+    static const char room[] = "make room, or set HPMALLOC_DUMP_PATH to another place";
+    static const char limits[] = "raise the limit on open files";
+    static const struct trouble troubles[] = {
+        {EACCES, "permission denied", elsewhere},
+        {EPERM, "operation not permitted", elsewhere},
+        {EROFS, "the file system is read-only", elsewhere},
+        {ENOENT, "no such folder", "make it, or set HPMALLOC_DUMP_PATH to another"},
+        {ENOTDIR, "a part of the path is no folder", elsewhere},
+        {ELOOP, "too many symbolic links", elsewhere},
+        {EEXIST, "the file exists", "put %n into HPMALLOC_DUMP_PATH, or move the file away"},
+        {ENAMETOOLONG, "the name is too long", "shorten HPMALLOC_DUMP_PATH"},
+        {ENOSPC, "no space left on the device", room},
+        {EDQUOT, "the disk quota is used up", room},
+        {EFBIG, "the file would be too large", "raise the limit on file sizes"},
+        {EMFILE, "too many open files in this process", limits},
+        {ENFILE, "too many open files in the system", limits},
+        {ENOMEM, "no memory for it", "raise the memory limit"},
+        {EIO, "input or output error", room},
+        {EPIPE, "nobody reads it", "keep the reader open"},
+    };
+    static const struct trouble unknown = {0, "the system refused", elsewhere};
+    for (size_t i = 0; i < array_count(troubles); i++) {
+        if (troubles[i].error == error)
+            return &troubles[i];
+    }
+    return &unknown;
+}
+
+static void complain(unsigned profile, int error)
+{
+    const struct trouble *trouble = find_trouble(-error);
+    print_format(dump.line, sizeof(dump.line),
+                 "hpmalloc: %s profile (%s) not written to %s: %s (error %d); %s\n",
+                 profile_names[profile], dump.file.reason,
+                 dump.file.path[0] != '\0' ? dump.file.path : "its file", trouble->text, -error,
+                 trouble->advice);
+    print_ready_line(dump.line);
+}
+
+static void announce(unsigned profile)
+{
+    const struct profile_row *total = &dump.snapshot.total;
+    bool is_allocs = profile == DUMP_PROFILE_ALLOCS;
+    print_format(dump.line, sizeof(dump.line),
+                 "hpmalloc: %s profile (%s) written to %s: %lu samples, %.1f MiB %s (estimated)\n",
+                 profile_names[profile], dump.file.reason, dump.file.path,
+                 is_allocs ? total->alloc_samples : total->inuse_samples,
+                 (is_allocs ? total->alloc_bytes : total->inuse_bytes) / (double)MiB,
+                 is_allocs ? "allocated" : "live");
+    print_ready_line(dump.line);
+}
+
+/* Writing to a pipe or past a limit raises a signal at the writer, and opening and writing are
+ * places where a cancelled thread ends: a dump must do neither to the program. */
+static void shield_locked(void)
+{
+    lock_assert_held(&dump.lock);
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &dump.cancel_state_before);
+    sigemptyset(&dump.blocked);
+    sigaddset(&dump.blocked, SIGPIPE);
+    sigaddset(&dump.blocked, SIGXFSZ);
+    sigemptyset(&dump.pending_before);
+    sigpending(&dump.pending_before);
+    pthread_sigmask(SIG_BLOCK, &dump.blocked, &dump.mask_before);
+}
+
+/* Takes back a signal that we raised; one that was waiting before stays. */
+static void swallow_locked(int signal_number)
+{
+    static const struct timespec no_time;
+    if (sigismember(&dump.pending_before, signal_number) == 1 ||
+        sigismember(&dump.pending_after, signal_number) != 1)
+        return;
+    sigemptyset(&dump.blocked);
+    sigaddset(&dump.blocked, signal_number);
+    while (sigtimedwait(&dump.blocked, NULL, &no_time) < 0 && errno == EINTR)
+        continue;
+}
+
+static void unshield_locked(void)
+{
+    lock_assert_held(&dump.lock);
+    sigemptyset(&dump.pending_after);
+    sigpending(&dump.pending_after);
+    swallow_locked(SIGPIPE);
+    swallow_locked(SIGXFSZ);
+    pthread_sigmask(SIG_SETMASK, &dump.mask_before, NULL);
+    pthread_setcancelstate(dump.cancel_state_before, NULL);
+}
+
+static void forget_locked(void)
+{
+    symbols_free(&dump.table);
+    snapshot_free(&dump.snapshot);
+}
+
+/* One picture for all files of a dump. */
+static int take_picture_locked(void)
+{
+    stats_collect(&dump.stats);
+    if (!snapshot_take(&dump.snapshot))
+        return -ENOMEM;
+    bool want_names = option_number(OPTION_SYMBOLIZE) != SYMBOLIZE_OFF;
+    if (frames_resolve(&dump.table, &dump.snapshot, want_names))
+        return 0;
+    snapshot_free(&dump.snapshot);
+    return -ENOMEM;
+}
+
+static int write_locked(unsigned profile, unsigned format, int fd)
+{
+    bool done = format == DUMP_FORMAT_TEXT
+                    ? text_write(fd, &dump.snapshot, &dump.table, &dump.stats, profile)
+                    : pprof_write(fd, &dump.snapshot, &dump.table, profile);
+    return done ? 0 : -errno;
+}
+
+static int write_file_locked(unsigned profile, unsigned format)
+{
+    int error = dumpfile_open(&dump.file);
+    if (error != 0)
+        return error;
+    error = write_locked(profile, format, dump.file.fd);
+    if (error != 0)
+        dumpfile_discard(&dump.file);
+    else
+        error = dumpfile_publish(&dump.file);
+    return error;
+}
+
+/* The caller has set what else the file's name is made of. */
+static int dump_file_locked(unsigned profile, unsigned format)
+{
+    int error = write_file_locked(profile, format);
+    if (error == 0)
+        announce(profile);
+    else
+        complain(profile, error);
+    return error;
+}
+
+static void begin_file_locked(const char *pattern, const char *reason)
+{
+    dump.file.pattern = pattern;
+    dump.file.reason = reason;
+    dump.file.ending = NULL;
+    dump.file.profile = NULL;
+    dump.file.is_one_of_many = false;
+    dump.file.sequence = dump.next_sequence;
+    dump.file.path[0] = '\0';
+}
+
+static bool has_several(uint64_t set)
+{
+    return (set & (set - 1)) != 0;
+}
+
+static void dump_file_of_set_locked(unsigned profile, unsigned format)
+{
+    uint64_t profiles = option_number(OPTION_DUMP_PROFILE);
+    uint64_t formats = option_number(OPTION_DUMP_FORMAT);
+    if ((profiles >> profile & 1) == 0 || (formats >> format & 1) == 0)
+        return;
+    dump.file.ending = format_endings[format];
+    dump.file.profile = has_several(profiles) ? profile_names[profile] : NULL;
+    dump.file.is_one_of_many = has_several(formats);
+    dump_file_locked(profile, format);
+}
+
+/* The files of one dump share its number. */
+static void dump_set_locked(const char *reason)
+{
+    begin_file_locked(dump.pattern, reason);
+    int error = take_picture_locked();
+    if (error != 0) {
+        complain(DUMP_PROFILE_HEAP, error);
+        return;
+    }
+    dump.file.wall_clock_ns = dump.snapshot.wall_clock_ns;
+    for (unsigned profile = 0; profile < PROFILE_COUNT; profile++) {
+        for (unsigned format = 0; format < FORMAT_COUNT; format++)
+            dump_file_of_set_locked(profile, format);
+    }
+    dump.next_sequence = dump.file.sequence + 1;
+    forget_locked();
+}
+
+/* Ends when nothing is asked for, or when another thread dumps, which then sees the request: it
+ * looks again after it has let go of the lock. */
+static void answer_requests(void)
+{
+    while (atomic_load(&dump.requested) != NULL && lock_try(&dump.lock)) {
+        const char *reason = atomic_exchange(&dump.requested, NULL);
+        if (reason != NULL) {
+            shield_locked();
+            dump_set_locked(reason);
+            unshield_locked();
+        }
+        lock_release(&dump.lock);
+    }
+}
+
+void dump_request(const char *reason)
+{
+    int saved = errno;
+    if (dump.pattern != NULL) {
+        atomic_store(&dump.requested, reason);
+        answer_requests();
+    }
+    errno = saved;
+}
+
+/* Takes the lock for a caller that can wait. A handler that landed on a thread which holds one of
+ * our locks cannot. */
+static bool enter(void)
+{
+    if (lock_held_count() != 0)
+        return false;
+    lock_acquire(&dump.lock);
+    shield_locked();
+    return true;
+}
+
+static void leave(void)
+{
+    unshield_locked();
+    lock_release(&dump.lock);
+    answer_requests();
+}
+
+void dump_all(const char *reason)
+{
+    int saved = errno;
+    if (dump.pattern != NULL && enter()) {
+        dump_set_locked(reason);
+        leave();
+    }
+    errno = saved;
+}
+
+static bool is_known(unsigned profile, unsigned format)
+{
+    return profile < PROFILE_COUNT && format < FORMAT_COUNT;
+}
+
+int dump_to_fd(unsigned profile, unsigned format, int fd)
+{
+    int saved = errno;
+    if (!is_known(profile, format))
+        return -EINVAL;
+    if (!enter())
+        return -EDEADLK;
+    int error = take_picture_locked();
+    if (error == 0) {
+        error = write_locked(profile, format, fd);
+        forget_locked();
+    }
+    leave();
+    errno = saved;
+    return error;
+}
+
+static int dump_to_path_locked(unsigned profile, unsigned format, const char *path,
+                               const char *reason)
+{
+    begin_file_locked(path != NULL ? path : dump.pattern, reason);
+    if (path == NULL)
+        dump.file.ending = format_endings[format];
+    int error = take_picture_locked();
+    if (error != 0) {
+        complain(profile, error);
+        return error;
+    }
+    dump.file.wall_clock_ns = dump.snapshot.wall_clock_ns;
+    error = dump_file_locked(profile, format);
+    dump.next_sequence = dump.file.sequence + (error == 0);
+    forget_locked();
+    return error;
+}
+
+int dump_to_path(unsigned profile, unsigned format, const char *path, const char *reason)
+{
+    int saved = errno;
+    if (!is_known(profile, format) || (path == NULL && dump.pattern == NULL))
+        return -EINVAL;
+    if (!enter())
+        return -EDEADLK;
+    int error = dump_to_path_locked(profile, format, path, reason);
+    leave();
+    errno = saved;
+    return error;
+}
+
+void dump_init(void)
+{
+    dumpfile_init();
+    dump.pattern = option_text(OPTION_DUMP_PATH);
+}
+
+void dump_fork_prepare(void)
+{
+    lock_acquire(&dump.lock);
+}
+
+void dump_fork_parent(void)
+{
+    lock_release(&dump.lock);
+    answer_requests();
+}
+
+void dump_fork_child(void)
+{
+    dump.next_sequence = 1;
+    atomic_store(&dump.requested, NULL);
+    lock_reset(&dump.lock);
+}
