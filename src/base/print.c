@@ -51,27 +51,29 @@ static void put_digits(struct sink *sink, uint64_t value, unsigned base, bool ne
     put_text(sink, digits + at, sizeof(digits) - at, d);
 }
 
-static void put_double(struct sink *sink, double value, struct directive *d)
+/* Writes the digits from the last to the first, for stack is scarce where lines are made. */
+static HPM_NOINLINE void put_double(struct sink *sink, double value, struct directive *d)
 {
     static const uint64_t powers[] = {1, 10, 100, 1000, 10000, 100000, 1000000};
     int places = d->precision < 0 ? 1 : d->precision > 6 ? 6 : d->precision;
     bool negative = value < 0;
     double magnitude = (negative ? -value : value) * (double)powers[places] + 0.5;
+    char text[24], *at = text + sizeof(text);
     if (!(magnitude < 1.8e19)) {
         put_text(sink, "huge", 4, d);
         return;
     }
     uint64_t scaled = (uint64_t)magnitude;
-    char text[48];
-    struct sink inner = {text, text + sizeof(text)};
-    struct directive plain = {.precision = -1};
-    put_digits(&inner, scaled / powers[places], 10, negative && scaled != 0, &plain);
-    if (places > 0) {
-        struct directive fraction = {.zero = true, .width = places, .precision = -1};
-        put(&inner, '.');
-        put_digits(&inner, scaled % powers[places], 10, false, &fraction);
+    negative = negative && scaled != 0;
+    for (int written = 0; written <= places || scaled != 0; written++) {
+        if (written == places && places > 0)
+            *--at = '.';
+        *--at = (char)('0' + scaled % 10);
+        scaled /= 10;
     }
-    put_text(sink, text, (size_t)(inner.at - text), d);
+    if (negative)
+        *--at = '-';
+    put_text(sink, at, (size_t)(text + sizeof(text) - at), d);
 }
 
 static uint64_t take_unsigned(va_list *arguments, int longs)

@@ -101,26 +101,25 @@ static void send_types(unsigned profile)
                      profile == DUMP_PROFILE_ALLOCS ? alloc_space : inuse_space);
 }
 
-static HPM_PRINTF(1, 2) void send_comment(const char *format, ...)
+/* Sends writer.text. The printing is over by then: its stack and that of sending do not add up. */
+static void send_comment(size_t length)
 {
-    va_list arguments;
-    va_start(arguments, format);
-    size_t length = print_format_list(writer.text, sizeof(writer.text), format, arguments);
-    va_end(arguments);
     proto_send_field(PROFILE_COMMENT, send_string(writer.text, length));
 }
+
+#define SEND_COMMENT(...) send_comment(print_format(writer.text, sizeof(writer.text), __VA_ARGS__))
 
 static void send_comments(size_t merged_rows)
 {
     const struct snapshot *snapshot = writer.snapshot;
-    send_comment("hpmalloc %s", HPM_VERSION);
-    send_comment("interval: %zu bytes between samples, on average", snapshot->interval_bytes);
-    send_comment("samples: %lu of live objects, %lu in all", snapshot->total.inuse_samples,
+    SEND_COMMENT("hpmalloc %s", HPM_VERSION);
+    SEND_COMMENT("interval: %zu bytes between samples, on average", snapshot->interval_bytes);
+    SEND_COMMENT("samples: %lu of live objects, %lu in all", snapshot->total.inuse_samples,
                  snapshot->total.alloc_samples);
-    send_comment("lost: %lu samples for want of memory; without a stack of their own: %lu",
+    SEND_COMMENT("lost: %lu samples for want of memory; without a stack of their own: %lu",
                  snapshot->lost_samples, snapshot->other_samples);
     if (merged_rows != 0)
-        send_comment("merged into " FRAME_OTHER ": the %zu lightest rows", merged_rows);
+        SEND_COMMENT("merged into " FRAME_OTHER ": the %zu lightest rows", merged_rows);
 }
 
 static uint64_t send_build_id(const struct mapping *mapping)
