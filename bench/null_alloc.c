@@ -3,8 +3,10 @@
  * program. realloc and calloc stay libc's; bench/pairs calls neither. */
 #include <stddef.h>
 
-void *malloc(size_t bytes);
-void free(void *object);
+#define EXPORT __attribute__((visibility("default")))
+
+EXPORT void *malloc(size_t bytes);
+EXPORT void free(void *object);
 
 static _Alignas(16) char block[64 * 1024];
 

@@ -84,7 +84,8 @@ def xml_lines(count, source):
     yield '<?xml version="1.0"?>\n<library>\n'
     for i in range(count(60000)):
         yield f'  <book id="b{i}" shelf="{source.choice(WORDS)}">\n'
-        yield f"    <title>{sentence(source, 4)}</title><year>{source.randrange(1900, 2030)}</year>\n"
+        yield f"    <title>{sentence(source, 4)}</title>\n"
+        yield f"    <year>{source.randrange(1900, 2030)}</year>\n"
         for _ in range(source.randrange(1, 4)):
             yield f'    <author role="{source.choice(WORDS)}">{sentence(source, 2)}</author>\n'
         yield "  </book>\n"
@@ -127,7 +128,7 @@ def postscript_lines(count, source):
         for line in range(70):
             yield f"40 {760 - line * 10} moveto ({sentence(source, 14)}) show\n"
         yield "400 { pick pick pick setrgbcolor newpath pick 600 mul pick 800 mul moveto\n"
-        yield "  3 { pick 600 mul pick 800 mul pick 600 mul pick 800 mul pick 600 mul pick 800 mul\n"
-        yield "  curveto } repeat closepath pick 0.5 gt { fill } { stroke } ifelse } repeat\n"
+        yield "  3 { 3 { pick 600 mul pick 800 mul } repeat curveto } repeat closepath\n"
+        yield "  pick 0.5 gt { fill } { stroke } ifelse } repeat\n"
         yield "/d 500 dict def 0 1 499 { 20 string cvs cvn d exch 9 array put } for\n"
         yield "showpage\n"

@@ -44,7 +44,8 @@ class Launcher:
     def _start(self, command, source, output, errors, environment, folder):
         reader, writer = os.pipe()
         process = subprocess.Popen(
-            [self.path, str(writer), *command], stdin=source, stdout=output, stderr=errors, cwd=folder or self.scratch,
+            [self.path, str(writer), *command], stdin=source, stdout=output, stderr=errors,
+            cwd=folder or self.scratch,
             env=allocators.clean_environment() | (environment or {}), start_new_session=True,
             pass_fds=[writer])
         os.close(writer)
