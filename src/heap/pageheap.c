@@ -10,16 +10,16 @@ enum {
     BINS_PER_DOUBLING = 4, // beyond, bins hold spans of a range of lengths
     BIN_COUNT = EXACT_BINS + 26 * BINS_PER_DOUBLING,
     BIN_WORDS = (BIN_COUNT + 63) / 64,
-    RELEASE_BATCH = 32,    // spans given back with the lock put down once
+    BIN_LOOK = 16, // spans of such a bin looked at for the shortest that fits
 };
 
 #define RETAIN_BYTES (64 * MiB)
 #define PERIODS_PER_DECAY 100
 
+/* Free spans by length. */
 struct free_spans {
     struct list bins[BIN_COUNT];
     uint64_t used[BIN_WORDS]; // bit: the bin is not empty
-    size_t pages;
 };
 
 static struct {
@@ -27,8 +27,9 @@ static struct {
 
     /* Guarded by lock. */
     bool is_ready;
-    struct free_spans dirty, fresh;
-    char *lowest_region;      // where the newest region lies: the kernel maps downwards
+    struct free_spans dirty, fresh; // with dirty pages, and without
+    size_t free_pages, dirty_pages;
+    char *lowest_region;       // where the newest region lies: the kernel maps downwards
     size_t unused_dirty_pages; // least dirty pages seen in this period
     uint64_t period_end_ns;
     size_t mapped_bytes;
@@ -85,7 +86,7 @@ static void init_locked(void)
 
 static struct free_spans *set_of(const struct span *span)
 {
-    return span->kind == SPAN_FREE_DIRTY ? &heap.dirty : &heap.fresh;
+    return span->dirty_pages != 0 ? &heap.dirty : &heap.fresh;
 }
 
 static void insert_locked(struct span *span)
@@ -94,23 +95,23 @@ static void insert_locked(struct span *span)
     unsigned bin = bin_of(span->pages);
     list_push(&set->bins[bin], &span->link);
     set->used[bin / 64] |= (uint64_t)1 << bin % 64;
-    set->pages += span->pages;
+    span->kind = SPAN_FREE;
+    heap.free_pages += span->pages;
+    heap.dirty_pages += span->dirty_pages;
     pagemap_set_ends(span);
 }
 
-/* Takes a span out of its list and returns the kind it had. It is of no kind then, so that no
- * neighbour joins it. */
-static uint8_t remove_locked(struct span *span)
+/* The span is of no kind then, so that no neighbour joins it. */
+static void remove_locked(struct span *span)
 {
     struct free_spans *set = set_of(span);
     unsigned bin = bin_of(span->pages);
     list_take(&span->link);
     if (list_is_empty(&set->bins[bin]))
         set->used[bin / 64] &= ~((uint64_t)1 << bin % 64);
-    set->pages -= span->pages;
-    uint8_t kind = span->kind;
     span->kind = SPAN_UNUSED;
-    return kind;
+    heap.free_pages -= span->pages;
+    heap.dirty_pages -= span->dirty_pages;
 }
 
 /* The first bin at or after `bin` that holds something, or BIN_COUNT. */
@@ -126,18 +127,17 @@ static unsigned next_used_bin(const struct free_spans *set, unsigned bin)
     return BIN_COUNT;
 }
 
-/* The shortest span of the bin that is long enough; the lowest address among equals, so that high
- * ones empty out. */
+/* The shortest span that is long enough among the bin's first ones; in an exact bin all are alike. */
 static struct span *best_of_bin(struct list *bin, size_t pages)
 {
     struct span *best = NULL;
+    unsigned looked_at = 0;
     list_walk (node, bin) {
         struct span *span = list_entry(node, struct span, link);
-        if (span->pages < pages)
-            continue;
-        if (best == NULL || span->pages < best->pages ||
-            (span->pages == best->pages && span->start < best->start))
+        if (span->pages >= pages && (best == NULL || span->pages < best->pages))
             best = span;
+        if (best != NULL && (best->pages == pages || ++looked_at >= BIN_LOOK))
+            break;
     }
     return best;
 }
@@ -153,50 +153,64 @@ static struct span *find_locked(struct free_spans *set, size_t pages)
     return NULL;
 }
 
-static struct span *neighbour(const char *address, uint8_t kind)
+static struct span *free_neighbour(const char *address)
 {
     struct span *span = pagemap_find(address);
-    return span != NULL && span->kind == kind ? span : NULL;
+    return span != NULL && span->kind == SPAN_FREE ? span : NULL;
 }
 
-/* Makes a span free as `kind`, one with its free neighbours of that kind. */
-static void put_locked(struct span *span, uint8_t kind)
+/* Makes a span free whose dirty pages are counted, one with its free neighbours. */
+static void put_locked(struct span *span)
 {
-    span->kind = kind;
-    struct span *before = neighbour(span->start - HEAP_PAGE_BYTES, kind);
-    if (before != NULL && span_limit(before) == span->start) {
+    struct span *before = free_neighbour(span->start - HEAP_PAGE_BYTES);
+    if (before != NULL) {
         remove_locked(before);
         before->pages += span->pages;
-        before->kind = kind;
+        before->dirty_pages += span->dirty_pages;
         pageheap_span_free(span);
         span = before;
     }
-    struct span *after = neighbour(span_limit(span), kind);
-    if (after != NULL && after->start == span_limit(span)) {
+    struct span *after = free_neighbour(span_limit(span));
+    if (after != NULL) {
         remove_locked(after);
         span->pages += after->pages;
+        span->dirty_pages += after->dirty_pages;
         pageheap_span_free(after);
     }
     insert_locked(span);
 }
 
-/* Cuts what lies behind `pages` off a span that is in no list, and frees it as `kind`. False: no
- * record to be had, nothing cut. */
-static bool split_locked(struct span *span, size_t pages, uint8_t kind)
+/* Parts a span that is in no list in two: it keeps its first pages, the others are returned. NULL:
+ * no record to be had. */
+static struct span *part_locked(struct span *span, size_t pages)
+{
+    struct span *rest = pageheap_span_alloc();
+    if (rest == NULL)
+        return NULL;
+    rest->start = span->start + bytes_of_pages(pages);
+    rest->pages = span->pages - (uint32_t)pages;
+    rest->kind = SPAN_UNUSED;
+    rest->dirty_pages = 0;
+    if (span->dirty_pages != 0)
+        rest->dirty_pages = (uint32_t)pagemap_count_dirty(rest->start, rest->pages);
+    span->pages = (uint32_t)pages;
+    span->dirty_pages -= rest->dirty_pages;
+    return rest;
+}
+
+/* Cuts what lies behind `pages` off and frees it. False: nothing cut. */
+static bool trim_locked(struct span *span, size_t pages)
 {
     if (span->pages == pages)
         return true;
-    struct span *rest = pageheap_span_alloc();
+    struct span *rest = part_locked(span, pages);
     if (rest == NULL)
         return false;
-    rest->start = span->start + bytes_of_pages(pages);
-    rest->pages = span->pages - (uint32_t)pages;
-    span->pages = (uint32_t)pages;
-    put_locked(rest, kind);
+    put_locked(rest);
     return true;
 }
 
-/* A new span of at least `pages`, of no kind, in no list; it is fresh. */
+/* A new span of at least `pages`, in no list. */
 static struct span *grow_locked(size_t pages)
 {
     size_t bytes = round_up(bytes_of_pages(pages), REGION_BYTES);
@@ -216,32 +230,25 @@ static struct span *grow_locked(size_t pages)
     span->start = start;
     span->pages = (uint32_t)(bytes >> HEAP_PAGE_SHIFT);
     span->kind = SPAN_UNUSED;
+    span->dirty_pages = 0;
     return span;
 }
 
-/* A span of at least `pages`, taken from its list; *kind is what it was. */
-static struct span *take_locked(size_t pages, uint8_t *kind)
+/* A span of at least `pages`, taken from its list. */
+static struct span *take_locked(size_t pages)
 {
     struct span *span = find_locked(&heap.dirty, pages);
     if (span == NULL)
         span = find_locked(&heap.fresh, pages);
-    *kind = SPAN_FREE_FRESH;
     if (span == NULL)
         return grow_locked(pages);
-    *kind = remove_locked(span);
+    remove_locked(span);
     return span;
 }
 
 static void note_dirty_low_locked(void)
 {
-    heap.unused_dirty_pages = min_size(heap.unused_dirty_pages, heap.dirty.pages);
-}
-
-static void finish_alloc_locked(struct span *span, enum span_kind kind)
-{
-    span->kind = (uint8_t)kind;
-    pagemap_set_span(span);
-    note_dirty_low_locked();
+    heap.unused_dirty_pages = min_size(heap.unused_dirty_pages, heap.dirty_pages);
 }
 
 static bool is_sane(size_t pages)
@@ -249,39 +256,37 @@ static bool is_sane(size_t pages)
     return pages != 0 && pages < (size_t)1 << 31;
 }
 
-/* Cuts the pages before the aligned place off. False: no record to be had, nothing cut. */
-static bool align_locked(struct span *span, size_t alignment, uint8_t kind)
+/* Frees the pages before the aligned place; returns the rest, NULL when no record is to be had. */
+static struct span *align_locked(struct span *span, size_t alignment)
 {
     char *aligned = (char *)round_up((uintptr_t)span->start, alignment);
-    size_t before = (size_t)(aligned - span->start) >> HEAP_PAGE_SHIFT;
-    if (before == 0)
-        return true;
-    struct span *front = pageheap_span_alloc();
-    if (front == NULL)
-        return false;
-    front->start = span->start;
-    front->pages = (uint32_t)before;
-    span->start = aligned;
-    span->pages -= (uint32_t)before;
-    put_locked(front, kind);
-    return true;
+    if (aligned == span->start)
+        return span;
+    struct span *rest = part_locked(span, (size_t)(aligned - span->start) >> HEAP_PAGE_SHIFT);
+    put_locked(span);
+    return rest;
 }
 
 static struct span *alloc_locked(size_t pages, size_t alignment, enum span_kind kind,
                                  bool *is_fresh)
 {
-    uint8_t was;
     size_t padding = alignment > HEAP_PAGE_BYTES ? alignment >> HEAP_PAGE_SHIFT : 0;
-    struct span *span = take_locked(pages + padding, &was);
+    struct span *span = take_locked(pages + padding);
+    if (span != NULL && padding != 0)
+        span = align_locked(span, alignment);
     if (span == NULL)
         return NULL;
-    if (!align_locked(span, alignment, was) || !split_locked(span, pages, was)) {
-        put_locked(span, was);
+    if (!trim_locked(span, pages)) {
+        put_locked(span);
         return NULL;
     }
-    finish_alloc_locked(span, kind);
     if (is_fresh != NULL)
-        *is_fresh = was == SPAN_FREE_FRESH;
+        *is_fresh = span->dirty_pages == 0;
+    if (span->dirty_pages != 0)
+        pagemap_clear_dirty(span->start, span->pages);
+    span->kind = (uint8_t)kind;
+    pagemap_set_span(span);
+    note_dirty_low_locked();
     return span;
 }
 
@@ -303,7 +308,7 @@ struct span *pageheap_alloc(size_t pages, enum span_kind kind, bool *is_fresh)
     return pageheap_alloc_aligned(pages, HEAP_PAGE_BYTES, kind, is_fresh);
 }
 
-/* The longest dirty span, or NULL. */
+/* The longest span with dirty pages, or NULL. */
 static struct span *longest_dirty_locked(void)
 {
     for (unsigned word = BIN_WORDS; word-- > 0;) {
@@ -316,43 +321,54 @@ static struct span *longest_dirty_locked(void)
     return NULL;
 }
 
-/* Takes dirty spans, the longest first, for up to `pages`. */
-static unsigned collect_locked(struct span **spans, size_t pages)
+/* Gives back the pages of a span that is in no list, the lock put down around the system call.
+ * False: the kernel refused. */
+static bool release_span_locked(struct span *span)
 {
-    unsigned count = 0;
-    while (pages > 0 && count < RELEASE_BATCH) {
-        struct span *span = longest_dirty_locked();
-        if (span == NULL)
-            break;
-        remove_locked(span);
-        split_locked(span, min_size(pages, span->pages), SPAN_FREE_DIRTY);
-        spans[count++] = span;
-        pages -= min_size(pages, span->pages);
+    lock_release(&heap.lock);
+    bool is_released = os_release(span->start, span_bytes(span));
+    lock_acquire(&heap.lock);
+    heap.release_calls++;
+    if (is_released) {
+        pagemap_clear_dirty(span->start, span->pages);
+        span->dirty_pages = 0;
     }
-    note_dirty_low_locked();
-    return count;
+    return is_released;
 }
 
-/* Gives pages back, the lock put down around the system calls. Returns pages given. */
+/* Halves a span until no more than `wanted` of it is dirty, or it is short; frees what is left over.
+ * The part that stays has dirty pages, the last ones if it can be. */
+static struct span *narrow_locked(struct span *span, size_t wanted)
+{
+    while (span->dirty_pages > wanted && span->pages > REGION_PAGES) {
+        struct span *rest = part_locked(span, span->pages / 2);
+        if (rest == NULL)
+            break;
+        struct span *kept = rest->dirty_pages != 0 ? rest : span;
+        put_locked(kept == rest ? span : rest);
+        span = kept;
+    }
+    return span;
+}
+
+/* Gives dirty pages back, from the longest spans first. Returns pages given. */
 static size_t release_locked(size_t pages)
 {
     size_t given = 0;
     while (given < pages) {
-        struct span *spans[RELEASE_BATCH];
-        bool released[RELEASE_BATCH];
-        unsigned count = collect_locked(spans, pages - given);
-        if (count == 0)
+        struct span *span = longest_dirty_locked();
+        if (span == NULL)
             break;
-        lock_release(&heap.lock);
-        for (unsigned i = 0; i < count; i++)
-            released[i] = os_release(spans[i]->start, span_bytes(spans[i]));
-        lock_acquire(&heap.lock);
-        heap.release_calls += count;
-        for (unsigned i = 0; i < count; i++) {
-            given += spans[i]->pages;
-            put_locked(spans[i], released[i] ? SPAN_FREE_FRESH : SPAN_FREE_DIRTY);
-        }
+        remove_locked(span);
+        span = narrow_locked(span, pages - given);
+        size_t dirty = span->dirty_pages;
+        bool is_released = release_span_locked(span);
+        put_locked(span);
+        if (!is_released)
+            break;
+        given += dirty;
     }
+    note_dirty_low_locked();
     return given;
 }
 
@@ -360,8 +376,7 @@ static size_t retain_pages_locked(void)
 {
     if (heap.decay_ns == 0)
         return 0;
-    size_t free_pages = heap.dirty.pages + heap.fresh.pages;
-    size_t live_pages = (heap.mapped_bytes >> HEAP_PAGE_SHIFT) - free_pages;
+    size_t live_pages = (heap.mapped_bytes >> HEAP_PAGE_SHIFT) - heap.free_pages;
     return (RETAIN_BYTES >> HEAP_PAGE_SHIFT) + live_pages / 8;
 }
 
@@ -373,7 +388,7 @@ static size_t decayed_pages_locked(void)
         return 0;
     size_t unused = heap.period_end_ns == 0 ? 0 : heap.unused_dirty_pages;
     heap.period_end_ns = now + heap.decay_ns / PERIODS_PER_DECAY;
-    heap.unused_dirty_pages = heap.dirty.pages;
+    heap.unused_dirty_pages = heap.dirty_pages;
     return (unused + 1) / 2;
 }
 
@@ -382,16 +397,24 @@ static void release_surplus_locked(void)
     if (heap.decay_ns == UINT64_MAX)
         return;
     size_t retain = retain_pages_locked();
-    size_t surplus = heap.dirty.pages > retain ? heap.dirty.pages - retain : 0;
+    size_t surplus = heap.dirty_pages > retain ? heap.dirty_pages - retain : 0;
     surplus = max_size(surplus, decayed_pages_locked());
     if (surplus > 0)
         release_locked(surplus);
 }
 
+static void free_locked(struct span *span)
+{
+    pagemap_set_dirty(span->start, span->pages);
+    span->dirty_pages = span->pages;
+    span->kind = SPAN_UNUSED;
+    put_locked(span);
+}
+
 void pageheap_free(struct span *span)
 {
     lock_acquire(&heap.lock);
-    put_locked(span, SPAN_FREE_DIRTY);
+    free_locked(span);
     release_surplus_locked();
     lock_release(&heap.lock);
 }
@@ -400,19 +423,32 @@ void pageheap_free(struct span *span)
 static bool extend_locked(struct span *span, size_t pages)
 {
     size_t missing = pages - span->pages;
-    struct span *after = pagemap_find(span_limit(span));
-    if (after == NULL || after->start != span_limit(span) || after->pages < missing ||
-        (after->kind != SPAN_FREE_DIRTY && after->kind != SPAN_FREE_FRESH))
+    struct span *after = free_neighbour(span_limit(span));
+    if (after == NULL || after->pages < missing)
         return false;
-    uint8_t kind = remove_locked(after);
-    if (!split_locked(after, missing, kind)) {
-        put_locked(after, kind);
+    remove_locked(after);
+    if (!trim_locked(after, missing)) {
+        put_locked(after);
         return false;
     }
+    pagemap_clear_dirty(after->start, after->pages);
     pageheap_span_free(after);
     span->pages = (uint32_t)pages;
     pagemap_set_span(span);
     note_dirty_low_locked();
+    return true;
+}
+
+/* The end of a live span becomes a span of its own and is freed. */
+static bool shrink_locked(struct span *span, size_t pages)
+{
+    struct span *rest = pageheap_span_alloc();
+    if (rest == NULL)
+        return false;
+    rest->start = span->start + bytes_of_pages(pages);
+    rest->pages = span->pages - (uint32_t)pages;
+    span->pages = (uint32_t)pages;
+    free_locked(rest);
     return true;
 }
 
@@ -422,7 +458,7 @@ bool pageheap_resize(struct span *span, size_t pages)
         return false;
     lock_acquire(&heap.lock);
     bool done = pages > span->pages ? extend_locked(span, pages)
-                                    : split_locked(span, pages, SPAN_FREE_DIRTY);
+                                    : pages == span->pages || shrink_locked(span, pages);
     lock_release(&heap.lock);
     return done;
 }
@@ -446,8 +482,8 @@ void pageheap_stats_get(struct pageheap_stats *stats)
 {
     lock_acquire(&heap.lock);
     stats->mapped_bytes = heap.mapped_bytes;
-    stats->dirty_bytes = bytes_of_pages(heap.dirty.pages);
-    stats->fresh_bytes = bytes_of_pages(heap.fresh.pages);
+    stats->dirty_bytes = bytes_of_pages(heap.dirty_pages);
+    stats->fresh_bytes = bytes_of_pages(heap.free_pages - heap.dirty_pages);
     stats->release_calls = heap.release_calls;
     lock_release(&heap.lock);
 }

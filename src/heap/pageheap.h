@@ -2,11 +2,11 @@
  *
  *   central, large  --pages-->  pageheap  --regions-->  os
  *
- * Memory comes from the kernel in 2 MiB-aligned regions and stays mapped. Free spans are of two
- * kinds, dirty (their pages are resident) and fresh (the kernel has the pages, they read as
- * zeroes); neighbours of one kind are always one span. Dirty pages are used first. What is kept
- * dirty is bounded by RETAIN_BYTES and an eighth of the memory in use, at once, and decays: of what
- * stayed unused through a period, half is given back.
+ * Memory comes from the kernel in 2 MiB-aligned regions and stays mapped. A freed span joins its
+ * free neighbours, found through pagemap, so two free spans never touch. Pages of free spans are
+ * dirty (resident) or fresh (with the kernel: they read as zeroes), a bit each; spans with dirty
+ * pages are used first. What is kept dirty is bounded by RETAIN_BYTES and an eighth of the memory
+ * in use, at once, and decays: of what stayed unused through a period, half is given back.
  *
  * Lock:  one, rank LOCK_PAGEHEAP; not held while the kernel takes pages back.
  * Fails: alloc returns NULL when the kernel gives no more. */

@@ -9,6 +9,7 @@
 /* The spans of one 2 MiB-aligned stretch of address space. */
 struct region {
     uintptr_t base;
+    uint64_t dirty[REGION_PAGES / 64];
     struct span *_Atomic spans[REGION_PAGES];
 };
 
@@ -132,6 +133,44 @@ void pagemap_set_code(const struct span *span, unsigned code)
     size_t before_wrap = min_size(span->pages, pagemap_page_mask + 1 - page);
     memset(&pagemap_codes[page], (int)code, before_wrap);
     memset(pagemap_codes, (int)code, span->pages - before_wrap);
+}
+
+enum dirty_change { DIRTY_KEEP, DIRTY_SET, DIRTY_CLEAR };
+
+/* Visits the words of the bitmap that the range lies in. */
+static size_t change_dirty(const char *start, size_t pages, enum dirty_change change)
+{
+    size_t were_set = 0;
+    for (uintptr_t at = (uintptr_t)start; pages > 0;) {
+        struct region *region = region_find(at);
+        size_t first = (at >> HEAP_PAGE_SHIFT) % REGION_PAGES;
+        size_t bits = min_size(64 - first % 64, pages);
+        uint64_t mask = (~(uint64_t)0 >> (64 - bits)) << first % 64;
+        uint64_t *word = &region->dirty[first / 64];
+        were_set += (size_t)__builtin_popcountll(*word & mask);
+        if (change == DIRTY_SET)
+            *word |= mask;
+        else if (change == DIRTY_CLEAR)
+            *word &= ~mask;
+        at += bytes_of_pages(bits);
+        pages -= bits;
+    }
+    return were_set;
+}
+
+size_t pagemap_count_dirty(const char *start, size_t pages)
+{
+    return change_dirty(start, pages, DIRTY_KEEP);
+}
+
+size_t pagemap_set_dirty(const char *start, size_t pages)
+{
+    return change_dirty(start, pages, DIRTY_SET);
+}
+
+size_t pagemap_clear_dirty(const char *start, size_t pages)
+{
+    return change_dirty(start, pages, DIRTY_CLEAR);
 }
 
 struct span *pagemap_find(const void *address)

@@ -10,9 +10,8 @@
 #include "heap/sizeclass.h"
 
 enum span_kind {
-    SPAN_UNUSED,      // the record is in the pool
-    SPAN_FREE_DIRTY,  // free, pages resident
-    SPAN_FREE_FRESH,  // free, pages with the kernel: they read as zeroes
+    SPAN_UNUSED,      // the record is in the pool, or its pages on their way
+    SPAN_FREE,        // free
     SPAN_SLAB,        // objects of one class
     SPAN_TAGGED_SLAB, // objects of one class, each with a tag; class 0 in the page map
     SPAN_LARGE,       // one block
@@ -27,7 +26,8 @@ struct span {
     uint8_t class;
 
     union {
-        struct { // slabs
+        uint32_t dirty_pages; // free: how many are resident, as far as is known
+        struct {              // slabs
             uint16_t cut;   // objects [0, cut) have been handed out at least once
             uint16_t out;   // of those, now outside the slab
             uint32_t *tags; // tagged slabs: one for each object
