@@ -13,6 +13,7 @@ enum { BUILD_ID_BYTES_MAX = 32, MAPPING_PATH_MAX = 1024 };
 struct mapping {
     uintptr_t start, limit;
     uint64_t file_offset;
+    bool is_named;          // names were found for all addresses that were asked for in it
     uint8_t build_id_bytes; // 0: none
     uint8_t build_id[BUILD_ID_BYTES_MAX];
     char path[MAPPING_PATH_MAX]; // as the kernel writes it; cut when longer
@@ -24,8 +25,8 @@ struct mapping_list {
     size_t mapped_bytes; // of mappings
 };
 
-/* Reads a file in the form of /proc/self/maps; build ids are left for the caller to find. One that
- * cannot be read makes an empty list. False: no memory; the list may be freed. */
+/* Reads a file in the form of /proc/self/maps; names and build ids are left for the caller to find.
+ * A file that cannot be read makes an empty list. False: no memory; the list may be freed. */
 bool mappings_read(struct mapping_list *list, const char *maps_path);
 void mappings_free(struct mapping_list *list);
 

@@ -208,6 +208,15 @@ static void name_addresses(struct symbol_table *table, const struct mapping *map
         run_pass(&symbols);
 }
 
+static bool has_all_names(void)
+{
+    for (size_t i = 0; i < pass.count; i++) {
+        if (pass.symbols[i].name == NULL)
+            return false;
+    }
+    return true;
+}
+
 static bool is_deleted(const char *path)
 {
     size_t length = strlen(path), mark_length = strlen(DELETED_MARK);
@@ -248,6 +257,7 @@ static void read_mapping(struct symbol_table *table, size_t index, bool want_nam
     pass.symbols = table->symbols + low;
     pass.count = high - low;
     name_addresses(table, mapping);
+    mapping->is_named = has_all_names();
 }
 
 /* Keeps one of each address, by a table of hashes; returns how many. 0 marks an empty slot: it is

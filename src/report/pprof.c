@@ -32,7 +32,15 @@ enum profile_field {
 enum { VALUE_TYPE_TYPE = 1, VALUE_TYPE_UNIT };
 enum { SAMPLE_LOCATION_ID = 1, SAMPLE_VALUE, SAMPLE_LABEL };
 enum { LABEL_KEY = 1, LABEL_STR, LABEL_NUM, LABEL_NUM_UNIT };
-enum { MAPPING_ID = 1, MAPPING_START, MAPPING_LIMIT, MAPPING_OFFSET, MAPPING_FILE, MAPPING_BUILD };
+enum {
+    MAPPING_ID = 1,
+    MAPPING_START,
+    MAPPING_LIMIT,
+    MAPPING_OFFSET,
+    MAPPING_FILE,
+    MAPPING_BUILD,
+    MAPPING_HAS_FUNCTIONS
+};
 enum { LOCATION_ID = 1, LOCATION_MAPPING_ID, LOCATION_ADDRESS, LOCATION_LINE };
 enum { LINE_FUNCTION_ID = 1 };
 enum { FUNCTION_ID = 1, FUNCTION_NAME, FUNCTION_SYSTEM_NAME };
@@ -144,6 +152,8 @@ static void send_mappings(void)
         proto_field(message, MAPPING_OFFSET, mapping->file_offset);
         proto_field(message, MAPPING_FILE, file);
         proto_field(message, MAPPING_BUILD, build_id);
+        if (mapping->is_named)
+            proto_field(message, MAPPING_HAS_FUNCTIONS, 1);
         proto_send_message(PROFILE_MAPPING, message);
     }
 }

@@ -2,9 +2,9 @@
  *
  * Sample types alloc_objects, alloc_space, inuse_objects, inuse_space, in this order; a sample for
  * each stack and size, the heaviest first, with the numeric label `bytes`. Values are unbiased
- * already and rounded here, at the end. Names are written where the table has them, and mappings
- * do not claim to have functions: so `go tool pprof` looks for lines and inlined calls in the
- * files it finds, and keeps our names for the rest.
+ * already and rounded here, at the end. Names are written where the table has them; a mapping of
+ * which all are known says so (has_functions), as Go's do, and is not symbolized again by readers
+ * unless they are told to (`go tool pprof -symbolize=force` adds lines and inlined calls).
  *
  * Lock:   none of its own: callers serialize (the dump does).
  * Signal: async-signal-safe. */

@@ -151,6 +151,22 @@ __attribute__((noinline)) void hpm_malloc(void)
 
 static const uintptr_t two_frames[2] = {(uintptr_t)one_caller + 2, (uintptr_t)other_caller + 2};
 
+static bool main_mapping_has_functions(void)
+{
+    const char *first = strstr(shown, "\n3={1=1 ");
+    return first != NULL && memmem(first, strcspn(first + 1, "\n"), " 7=1 ", 5) != NULL;
+}
+
+/* The end of a mapping's last page, where there is padding and no function. */
+static uintptr_t mapping_limit_of(uintptr_t address)
+{
+    struct symbol_table table;
+    symbols_resolve(&table, &address, 1, false);
+    uintptr_t limit = table.mappings[table.symbols[0].mapping].limit;
+    symbols_free(&table);
+    return limit;
+}
+
 TEST(pprof, sample_types_are_in_the_order_that_readers_compare)
 {
     struct snapshot snapshot = fake_snapshot(NULL, 0);
@@ -210,6 +226,20 @@ TEST(pprof, without_names_there_are_addresses_and_mappings)
     CHECK_EQUAL(count_lines("5={"), 0);
     CHECK_EQUAL(count_lines("4={"), 2);
     CHECK_EQUAL(string_index("one_caller"), -1);
+}
+
+TEST(pprof, a_mapping_of_which_all_names_are_known_says_so)
+{
+    struct profile_row row = fake_row(fake_stack(two_frames, 2, false), 48, 10);
+    struct snapshot snapshot = fake_snapshot(&row, 1);
+    CHECK(write_and_show(&snapshot, DUMP_PROFILE_HEAP, true));
+    CHECK(main_mapping_has_functions());
+    CHECK(write_and_show(&snapshot, DUMP_PROFILE_HEAP, false));
+    CHECK(!main_mapping_has_functions());
+    uintptr_t frames[2] = {two_frames[0], mapping_limit_of(two_frames[0])};
+    row = fake_row(fake_stack(frames, 2, false), 48, 10);
+    CHECK(write_and_show(&snapshot, DUMP_PROFILE_HEAP, true));
+    CHECK(!main_mapping_has_functions());
 }
 
 TEST(pprof, the_first_mapping_is_the_main_program_with_its_build_id)
