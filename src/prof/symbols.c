@@ -122,24 +122,34 @@ static void note_symbol(const struct elffile_symbols *table, const Elf64_Sym *sy
     note_candidate(&candidate);
 }
 
+/* `before` is the last symbol without a size that begins at or before the address. */
+static const struct candidate *choose(size_t index, const struct candidate *before,
+                                      uint64_t nearest_start)
+{
+    const struct candidate *covering = &pass.findings[index].covering;
+    if (covering->name != NULL)
+        return covering;
+    bool is_before = before->name != NULL && before->start == nearest_start &&
+                     pass.symbols[index].address < pass.limit;
+    return is_before ? before : NULL;
+}
+
 /* Carries what has no size along, then decides. */
 static void settle_pass(void)
 {
-    const struct candidate *unsized = &pass.findings[0].unsized;
+    const struct candidate *before = &pass.findings[0].unsized;
     uint64_t nearest_start = 0;
     for (size_t i = 0; i < pass.count; i++) {
-        struct finding *finding = &pass.findings[i];
+        const struct finding *finding = &pass.findings[i];
         if (finding->unsized.name != NULL)
-            unsized = &finding->unsized;
+            before = &finding->unsized;
         if (finding->nearest_start > nearest_start)
             nearest_start = finding->nearest_start;
-        const struct candidate *found = NULL;
-        if (finding->covering.name != NULL)
-            found = &finding->covering;
-        else if (unsized->name != NULL && unsized->start == nearest_start)
-            found = unsized;
-        pass.symbols[i].name = found != NULL ? found->name : NULL;
-        pass.symbols[i].start = found != NULL ? found->start : 0;
+        const struct candidate *found = choose(i, before, nearest_start);
+        if (found != NULL) {
+            pass.symbols[i].name = found->name;
+            pass.symbols[i].start = found->start;
+        }
     }
 }
 
@@ -196,8 +206,8 @@ static bool place_segment(const struct mapping *mapping)
                               &segment))
         return false;
     pass.start = mapping->start;
-    pass.limit = mapping->limit;
     pass.bias = mapping->start - mapping->file_offset + segment.p_offset - segment.p_vaddr;
+    pass.limit = min_size(mapping->limit, segment.p_vaddr + segment.p_memsz + pass.bias);
     return true;
 }
 
