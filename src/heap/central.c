@@ -13,7 +13,8 @@ struct central {
 
     /* Guarded by lock. */
     uint32_t list_count;
-    struct list partial;        // slabs with something to give; unset until first use
+    uint32_t used_fills;             // bit: partial[] of that fill is not empty
+    struct list partial[SLAB_FILLS]; // slabs with something to give, by fill; unset until first use
     struct list partial_tagged;
     uint32_t *spare_tags;       // arrays of slabs that went back, linked through their first words
     struct batch lists[CENTRAL_LISTS];
@@ -23,15 +24,20 @@ struct central {
 
 static struct central centrals[SIZECLASS_COUNT];
 
+static void init_locked(struct central *central)
+{
+    central->lock.rank = LOCK_CENTRAL;
+    list_init(&central->partial_tagged);
+    for (unsigned fill = 0; fill < SLAB_FILLS; fill++)
+        list_init(&central->partial[fill]);
+}
+
 static struct central *acquire(unsigned class)
 {
     struct central *central = &centrals[class];
     lock_acquire(&central->lock);
-    if (unlikely(central->partial.next == NULL)) {
-        central->lock.rank = LOCK_CENTRAL;
-        list_init(&central->partial);
-        list_init(&central->partial_tagged);
-    }
+    if (unlikely(central->partial_tagged.next == NULL))
+        init_locked(central);
     return central;
 }
 
@@ -52,9 +58,36 @@ static struct span *alloc_slab_locked(struct central *central, unsigned class, e
     return slab;
 }
 
-static void free_slab_locked(struct central *central, struct span *slab)
+static unsigned fill_of(const struct span *slab)
+{
+    return slab->out >> sizeclass_table[slab->class].fill_shift;
+}
+
+static void link_slab_locked(struct central *central, struct span *slab)
+{
+    unsigned fill = fill_of(slab);
+    list_push(&central->partial[fill], &slab->link);
+    central->used_fills |= 1u << fill;
+}
+
+static void unlink_slab_locked(struct central *central, struct span *slab, unsigned fill)
 {
     list_take(&slab->link);
+    if (list_is_empty(&central->partial[fill]))
+        central->used_fills &= ~(1u << fill);
+}
+
+static struct span *fullest_slab_locked(struct central *central)
+{
+    if (central->used_fills == 0)
+        return NULL;
+    unsigned fill = 31u - (unsigned)__builtin_clz(central->used_fills);
+    return slab_of(central->partial[fill].next);
+}
+
+/* The slab is in no list. */
+static void free_slab_locked(struct central *central, struct span *slab)
+{
     pagemap_set_code(slab, 0);
     central->slab_count--;
     pageheap_free(slab);
@@ -63,21 +96,22 @@ static void free_slab_locked(struct central *central, struct span *slab)
 /* Takes from partial slabs, and from a new one when there are none. */
 static struct batch take_from_slabs_locked(struct central *central, unsigned class, size_t count)
 {
-    if (list_is_empty(&central->partial)) {
-        struct span *slab = alloc_slab_locked(central, class, SPAN_SLAB);
-        if (slab == NULL)
-            return (struct batch){NULL, 0};
-        list_push(&central->partial, &slab->link);
-    }
     struct batch batch = {NULL, 0};
     struct object **link = &batch.head;
-    while (batch.count < count && !list_is_empty(&central->partial)) {
-        struct span *slab = slab_of(central->partial.next);
+    struct span *slab = fullest_slab_locked(central);
+    if (slab == NULL) {
+        slab = alloc_slab_locked(central, class, SPAN_SLAB);
+        if (slab != NULL)
+            link_slab_locked(central, slab);
+    }
+    while (slab != NULL && batch.count < count) {
         struct object *tail = NULL;
+        unlink_slab_locked(central, slab, fill_of(slab));
         batch.count += slab_take(slab, count - batch.count, link, &tail);
         link = &tail->next;
-        if (slab_is_full(slab))
-            list_take(&slab->link);
+        if (!slab_is_full(slab))
+            link_slab_locked(central, slab);
+        slab = fullest_slab_locked(central);
     }
     central->out_objects += batch.count;
     return batch;
@@ -111,14 +145,21 @@ struct batch central_take(unsigned class, size_t count)
     return batch;
 }
 
-/* An empty slab goes back unless it is the last that has something to give. */
-static void settle_slab_locked(struct central *central, struct span *slab, bool was_full,
-                               struct list *partial)
+/* Puts an object back, and the slab where it then belongs: an empty one goes back unless it is the
+ * last that has something to give. */
+static void put_in_slab_locked(struct central *central, struct span *slab, void *object)
 {
-    if (was_full)
-        list_push(partial, &slab->link);
-    if (slab_is_empty(slab) && slab->link.next != slab->link.previous)
+    unsigned fill = fill_of(slab);
+    bool was_full = slab_is_full(slab);
+    slab_put(slab, object);
+    if (likely(!was_full && fill == fill_of(slab) && !slab_is_empty(slab)))
+        return;
+    if (!was_full)
+        unlink_slab_locked(central, slab, fill);
+    if (slab_is_empty(slab) && central->used_fills != 0)
         free_slab_locked(central, slab);
+    else
+        link_slab_locked(central, slab);
 }
 
 /* The slab of an object on its way back; dies when it is none of the class. */
@@ -144,9 +185,7 @@ static void walk_into_slabs_locked(struct central *central, unsigned class, stru
     for (size_t i = 0; i < batch.count; i++) {
         struct span *slab = slab_of_object(object, class);
         struct object *next = object->next;
-        bool was_full = slab_is_full(slab);
-        slab_put(slab, object);
-        settle_slab_locked(central, slab, was_full, &central->partial);
+        put_in_slab_locked(central, slab, object);
         object = next;
     }
     central->out_objects -= batch.count;
@@ -174,10 +213,10 @@ void central_drain(unsigned class)
         central->list_objects -= batch.count;
         walk_into_slabs_locked(central, class, batch);
     }
-    if (!list_is_empty(&central->partial)) {
-        struct span *last = slab_of(central->partial.previous);
-        if (slab_is_empty(last))
-            free_slab_locked(central, last);
+    struct span *last = fullest_slab_locked(central);
+    if (last != NULL && slab_is_empty(last)) {
+        unlink_slab_locked(central, last, fill_of(last));
+        free_slab_locked(central, last);
     }
     lock_release(&central->lock);
 }
@@ -261,14 +300,15 @@ uint32_t central_tag_get(const struct span *slab, const void *object)
 void central_put_tagged(struct span *slab, void *object)
 {
     struct central *central = acquire(slab->class);
-    bool was_full = slab_is_full(slab);
+    if (slab_is_full(slab))
+        list_push(&central->partial_tagged, &slab->link);
     slab_put(slab, object);
     central->tagged_out_objects--;
-    uint32_t *tags = slab->tags;
-    size_t slabs = central->slab_count;
-    settle_slab_locked(central, slab, was_full, &central->partial_tagged);
-    if (central->slab_count != slabs)
-        free_tags_locked(central, tags);
+    if (slab_is_empty(slab)) {
+        list_take(&slab->link);
+        free_tags_locked(central, slab->tags);
+        free_slab_locked(central, slab);
+    }
     lock_release(&central->lock);
 }
 

@@ -4,8 +4,8 @@
  *
  * Lists that threads give back are kept whole and handed on whole: passing a list on costs the same
  * for one object or for hundreds. What exceeds CENTRAL_LIST_BYTES is walked back into the slabs.
- * A slab that becomes partly free goes to the front of its class's list, so that nearly full slabs
- * fill up first and nearly empty ones get the time to empty; an empty one goes back.
+ * Partly full slabs are kept by how full they are: the fullest give first, so that nearly empty ones
+ * get the time to empty; an empty one goes back.
  *
  * A tagged object lies in a slab of its own kind, whose pages have class 0 in the page map, with a
  * word beside it that means something to the caller only.

@@ -10,6 +10,9 @@ enum {
 
 #define CLAMP(n, low, high) ((n) < (low) ? (low) : (n) > (high) ? (high) : (n))
 
+/* log2 of the objects of a slab, rounded up, less the 3 that make 8 steps. */
+#define FILL_SHIFT(objects) (29 - __builtin_clz((objects)-1))
+
 #define X(previous, size, pages)                                                                   \
     {                                                                                              \
         .bytes = (size),                                                                           \
@@ -18,6 +21,7 @@ enum {
         .reciprocal = (((uint64_t)1 << 40) + (size)-1) / (size),                                   \
         .batch_first = CLAMP(BATCH_FIRST_BYTES / (size), BATCH_MIN_OBJECTS, BATCH_FIRST_OBJECTS),  \
         .batch_max = CLAMP(BATCH_MAX_BYTES / (size), BATCH_MIN_OBJECTS, BATCH_MAX_OBJECTS),        \
+        .fill_shift = FILL_SHIFT((pages)*HEAP_PAGE_BYTES / (size)),                                \
     },
 const struct sizeclass sizeclass_table[SIZECLASS_COUNT] = {{0}, SIZECLASS_TABLE(X)};
 #undef X

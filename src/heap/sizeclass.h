@@ -10,7 +10,7 @@
 #include "base/base.h"
 
 enum { HEAP_PAGE_SHIFT = 13, HEAP_PAGE_BYTES = 1 << HEAP_PAGE_SHIFT };
-enum { SMALL_MAX_BYTES = 32768, OBJECT_ALIGNMENT = 16, SLAB_OBJECTS_MAX = 512 };
+enum { SMALL_MAX_BYTES = 32768, OBJECT_ALIGNMENT = 16, SLAB_OBJECTS_MAX = 512, SLAB_FILLS = 8 };
 
 #define SIZECLASS_TABLE(X)                                                                         \
     X(0, 16, 1) X(16, 32, 2) X(32, 48, 2) X(48, 64, 2) X(64, 80, 2) X(80, 96, 2) X(96, 112, 2)     \
@@ -46,6 +46,7 @@ struct sizeclass {
     uint64_t reciprocal;     // ceil(2^40 / bytes): divides offsets within a slab exactly
     uint16_t batch_first;    // objects a thread's list starts with
     uint16_t batch_max;      // and may grow to
+    uint16_t fill_shift;     // objects out >> fill_shift: how full a slab is, in SLAB_FILLS steps
 };
 
 extern HPM_HIDDEN const struct sizeclass sizeclass_table[SIZECLASS_COUNT];
