@@ -180,10 +180,11 @@ bool elffile_find_symbols(const struct elffile *file, uint32_t type,
     for (uint64_t i = 0; i < count && read_section(file, &header, i, &table); i++) {
         if (table.sh_type != type || table.sh_entsize != sizeof(Elf64_Sym))
             continue;
+        if (!is_inside(file, table.sh_offset, table.sh_size))
+            return false;
         symbols->entries = file->start + table.sh_offset;
         symbols->count = table.sh_size / sizeof(Elf64_Sym);
-        return symbols->count > 0 && is_inside(file, table.sh_offset, table.sh_size) &&
-               read_section(file, &header, table.sh_link, &names) &&
+        return symbols->count > 0 && read_section(file, &header, table.sh_link, &names) &&
                take_names(file, &names, symbols);
     }
     return false;
