@@ -1,6 +1,7 @@
 #include "base/print.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -16,6 +17,7 @@ struct directive {
 };
 
 static bool is_quiet;
+static bool is_mute; // there was no stderr when the program began
 
 static void put(struct sink *sink, char c)
 {
@@ -242,7 +244,8 @@ static void write_line(const char *format, va_list arguments)
     size_t length = print_format(line, sizeof(line), "hpmalloc: ");
     length += print_format_list(line + length, sizeof(line) - 1 - length, format, arguments);
     line[length++] = '\n';
-    print_write_all(STDERR_FILENO, line, length);
+    if (!is_mute)
+        print_write_all(STDERR_FILENO, line, length);
     errno = saved;
 }
 
@@ -259,8 +262,15 @@ void print_line(const char *format, ...)
 void print_ready_line(const char *line)
 {
     int saved = errno;
-    if (!is_quiet)
+    if (!is_quiet && !is_mute)
         print_write_all(STDERR_FILENO, line, strlen(line));
+    errno = saved;
+}
+
+void print_init(void)
+{
+    int saved = errno;
+    is_mute = fcntl(STDERR_FILENO, F_GETFD) < 0;
     errno = saved;
 }
 
