@@ -15,7 +15,6 @@ enum lock_rank {
     LOCK_CONTROL,
     LOCK_REGISTRY,
     LOCK_CENTRAL,
-    LOCK_HUGE,
     LOCK_PAGEHEAP,
     LOCK_STACKTAB,
     LOCK_LIVETAB,

@@ -4,7 +4,7 @@
  *                      \----mappings-->  os
  *
  * A block's span carries a tag, a word that means something to the caller only (0 at first).
- * Lock:  one for the list of huge blocks, rank LOCK_HUGE.
+ * Lock:  none of its own: a block's holder owns its span.
  * Fails: NULL when the kernel gives no more. */
 #ifndef HPM_HEAP_LARGE_H
 #define HPM_HEAP_LARGE_H
