@@ -119,8 +119,7 @@ static struct batch take_from_slabs_locked(struct central *central, unsigned cla
 
 size_t central_reserve_count(unsigned class)
 {
-    return sizeclass_table[class].batch_first +
-           peek_load(&centrals[class].out_objects) / RESERVE_SHARE;
+    return peek_load(&centrals[class].out_objects) / RESERVE_SHARE;
 }
 
 static bool has_room_locked(const struct central *central, unsigned class, size_t count)
@@ -128,7 +127,7 @@ static bool has_room_locked(const struct central *central, unsigned class, size_
     size_t objects = central->list_objects + count;
     return central->list_count < CENTRAL_LISTS &&
            objects * sizeclass_bytes(class) <= CENTRAL_LIST_BYTES &&
-           objects <= 2 * central_reserve_count(class);
+           objects <= sizeclass_table[class].batch_first + central_reserve_count(class);
 }
 
 struct batch central_take(unsigned class, size_t count)

@@ -28,8 +28,8 @@ struct batch {
 struct batch central_take(unsigned class, size_t count);
 void central_put(unsigned class, struct batch batch);
 
-/* How many objects it is worth keeping at hand for a class: a small number, and a share of what is
- * in use. */
+/* How many objects it is worth keeping at hand for a class beyond a first few: a share of those in
+ * use. */
 size_t central_reserve_count(unsigned class);
 
 void *central_take_tagged(unsigned class, uint32_t tag);

@@ -5,7 +5,7 @@ enum {
     BATCH_FIRST_OBJECTS = 32,
     BATCH_MAX_BYTES = 32768,
     BATCH_MAX_OBJECTS = 512,
-    BATCH_MIN_OBJECTS = 2,
+    BATCH_MIN_OBJECTS = 1,
 };
 
 #define CLAMP(n, low, high) ((n) < (low) ? (low) : (n) > (high) ? (high) : (n))
