@@ -23,8 +23,8 @@ children=()
 clean_up()
 {
     for child in "${children[@]}"; do
-        kill -KILL "$child" 2>/dev/null
-    done
+        kill -KILL "$child" && wait "$child"
+    done 2>/dev/null
     rm -rf "$work"
 }
 trap clean_up EXIT

@@ -1,0 +1,167 @@
+#!/bin/bash
+# What `make install` leaves, and that programs can be built with it.
+# shellcheck source=tests/preload/common.bash
+. "$(dirname "$0")/common.bash"
+
+[ -e "$top_builddir/Makefile" ] && has make && has "${CC:-cc}" ||
+    skip_all "there is nothing to install from, or no compiler"
+
+root=$work/root
+prefix=$(sed -n 's/^prefix = //p' "$top_builddir/Makefile")
+lib=$(sed -n 's/^libdir = //p' "$top_builddir/Makefile")
+lib=${lib/'${exec_prefix}'/$prefix}
+
+install_all()
+{
+    env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL make -C "$top_builddir" install DESTDIR="$root"
+}
+
+all_is_there()
+{
+    local file
+    for file in "$lib/libhpmalloc.so" "$lib/libhpmalloc.so.0" "$lib/libhpmalloc.a" \
+        "$lib/pkgconfig/hpmalloc.pc" "$lib/cmake/hpmalloc/hpmalloc-config.cmake" \
+        "$lib/cmake/hpmalloc/hpmalloc-config-version.cmake" "$prefix/include/hpmalloc.h" \
+        "$prefix/bin/hpprof" "$prefix/share/man/man1/hpprof.1" "$prefix/share/man/man3/hpmalloc.3"; do
+        [ -e "$root$file" ] || {
+            echo "there is no $file"
+            return 1
+        }
+    done
+}
+
+needs_libc_only()
+{
+    readelf -d "$root$lib/libhpmalloc.so" | grep NEEDED |
+        grep -Ev '\[(libc\.so\.6|libpthread\.so\.0|libdl\.so\.2|ld-.*|libc\.musl.*|libunwind\.so.*)\]'
+    is "${PIPESTATUS[2]}" 1
+}
+
+cat >"$work/program.c" <<'END'
+#include <hpmalloc.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+int main(int count, char **arguments)
+{
+    for (int i = 0; i < 3000; i++)
+        memset(malloc(1000), count, 1000);
+    printf("%s %d\n", hpm_version(), hpm_profile_dump(HPM_PROFILE_HEAP, HPM_FORMAT_TEXT, arguments[1]));
+    return 0;
+}
+END
+cat >"$work/program.cpp" <<'END'
+#include <hpmalloc.h>
+#include <iostream>
+#include <new>
+#include <thread>
+#include <vector>
+int main(int, char **arguments)
+{
+    std::vector<std::vector<std::string>> kept(4);
+    std::vector<std::thread> threads;
+    for (auto &k : kept)
+        threads.emplace_back([&k] { for (int i = 0; i < 2000; i++) k.emplace_back(1000, 'x'); });
+    for (auto &t : threads)
+        t.join();
+    bool thrown = false;
+    try {
+        volatile size_t bytes = ~size_t(0) / 4;
+        delete[] new char[bytes];
+    } catch (const std::bad_alloc &) {
+        thrown = true;
+    }
+    std::cout << thrown << ' ' << hpm_profile_dump(HPM_PROFILE_HEAP, HPM_FORMAT_TEXT, arguments[1]) << '\n';
+}
+END
+
+# The installed paths begin with the prefix, and the files lie under another root.
+flags()
+{
+    PKG_CONFIG_PATH=$root$lib/pkgconfig PKG_CONFIG_SYSROOT_DIR=$root pkg-config "$@" hpmalloc
+}
+
+runs_and_dumps()
+{
+    local expected=$1
+    shift
+    rm -f "$work/program.txt"
+    is "$(LD_LIBRARY_PATH=$root$lib HPMALLOC_SAMPLE_INTERVAL=16k timeout 20 "$work/program" "$work/program.txt" 2>/dev/null)" \
+        "$expected" && grep '^ *1\. ' "$work/program.txt"
+}
+
+# pkg-config's words are meant to be split.
+# shellcheck disable=SC2046
+pkg_config_links_it()
+{
+    "${CC:-cc}" -o "$work/program" "$work/program.c" $(flags --cflags --libs) &&
+        runs_and_dumps "$(flags --modversion) 0" && ldd "$work/program" | grep -q libhpmalloc
+}
+
+is_static()
+{
+    ! readelf -l "$work/program" | grep INTERP
+}
+
+# shellcheck disable=SC2046
+a_static_program_of_c()
+{
+    "${CC:-cc}" -static -o "$work/program" "$work/program.c" $(flags --cflags) \
+        "$root$lib/libhpmalloc.a" -lpthread $(static_extras) && is_static &&
+        runs_and_dumps "$(flags --modversion) 0"
+}
+
+# shellcheck disable=SC2046
+a_static_program_of_cpp()
+{
+    "${CXX:-c++}" -static -o "$work/program" "$work/program.cpp" $(flags --cflags) \
+        "$root$lib/libhpmalloc.a" -lpthread $(static_extras) && is_static && runs_and_dumps "1 0"
+}
+
+# What libunwind.a itself wants.
+static_extras()
+{
+    if grep -q -- -lunwind "$root$lib/pkgconfig/hpmalloc.pc"; then
+        echo "-lunwind -llzma -lz"
+    fi
+}
+
+cmake_finds_it()
+{
+    mkdir -p "$work/cmake"
+    cat >"$work/cmake/CMakeLists.txt" <<END
+cmake_minimum_required(VERSION 3.10)
+project(test C)
+find_package(hpmalloc 0.1 REQUIRED)
+message(STATUS "found \${hpmalloc_VERSION}")
+END
+    cmake -S "$work/cmake" -B "$work/cmake/build" -DCMAKE_PREFIX_PATH="$root$prefix" \
+        -Dhpmalloc_DIR="$root$lib/cmake/hpmalloc" | grep 'found [0-9]'
+}
+
+installed_hpprof_finds_its_library()
+{
+    timeout 20 "$root$prefix/bin/hpprof" run cat /proc/self/maps | grep "$root$lib/libhpmalloc.so"
+}
+
+check "make install works" install_all
+check "everything is where packages look for it" all_is_there
+if has readelf; then
+    check "the library needs the C library only" needs_libc_only
+else
+    skip "the library needs the C library only" "there is no readelf"
+fi
+if has pkg-config; then
+    check "a program built by pkg-config's flags runs and dumps" pkg_config_links_it
+    check "a static program of C runs and dumps" a_static_program_of_c
+    check "a static program of C++ runs, throws and dumps" a_static_program_of_cpp
+else
+    skip "a program built by pkg-config's flags runs and dumps" "there is no pkg-config"
+fi
+if has cmake; then
+    check "cmake finds the package" cmake_finds_it
+else
+    skip "cmake finds the package" "there is no cmake"
+fi
+check "the installed hpprof finds the installed library" installed_hpprof_finds_its_library
+finish

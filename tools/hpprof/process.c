@@ -1,0 +1,135 @@
+#define _GNU_SOURCE
+#include "process.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static FILE *open_file(pid_t pid, const char *name)
+{
+    char path[64];
+    snprintf(path, sizeof(path), "/proc/%ld/%s", (long)pid, name);
+    return fopen(path, "re");
+}
+
+static int complain(pid_t pid)
+{
+    if (errno == ENOENT || errno == ESRCH)
+        return failed("there is no process %ld", (long)pid);
+    if (errno == EACCES || errno == EPERM)
+        return failed("process %ld belongs to somebody else: ask as its user, or as root",
+                      (long)pid);
+    return failed("process %ld: %s", (long)pid, strerror(errno));
+}
+
+/* Whole, with two NULs behind it; NULL: errno says why. */
+static char *read_whole(pid_t pid, const char *name)
+{
+    FILE *file = open_file(pid, name);
+    if (file == NULL)
+        return NULL;
+    size_t used = 0, size = 4096;
+    char *text = malloc(size);
+    while (text != NULL) {
+        used += fread(text + used, 1, size - used - 2, file);
+        if (used < size - 2)
+            break;
+        size *= 2;
+        char *longer = realloc(text, size);
+        if (longer == NULL)
+            free(text);
+        text = longer;
+    }
+    int error = ferror(file) ? errno : 0;
+    fclose(file);
+    if (text != NULL)
+        text[used] = text[used + 1] = '\0';
+    errno = error;
+    return text;
+}
+
+static int check_library(pid_t pid)
+{
+    char *maps = read_whole(pid, "maps");
+    if (maps == NULL)
+        return complain(pid);
+    bool found = strstr(maps, "/libhpmalloc.so") != NULL;
+    free(maps);
+    if (found)
+        return STATUS_DONE;
+    return failed("process %ld does not run under hpmalloc: libhpmalloc.so is not in its memory",
+                  (long)pid);
+}
+
+/* The last number of a line: of the pids, that of the innermost namespace. */
+static long last_number(const char *line)
+{
+    const char *last = strrchr(line, '\t');
+    return last != NULL ? strtol(last + 1, NULL, 10) : 0;
+}
+
+static int read_status(struct process *process)
+{
+    char line[256];
+    FILE *file = open_file(process->pid, "status");
+    if (file == NULL)
+        return complain(process->pid);
+    process->own_pid = process->pid;
+    process->caught_signals = 0;
+    while (fgets(line, sizeof(line), file) != NULL) {
+        if (strncmp(line, "NSpid:", 6) == 0)
+            process->own_pid = (pid_t)last_number(line);
+        if (strncmp(line, "SigCgt:", 7) == 0)
+            process->caught_signals = strtoull(line + 7, NULL, 16);
+    }
+    fclose(file);
+    return STATUS_DONE;
+}
+
+int process_open(struct process *process, pid_t pid)
+{
+    *process = (struct process){.pid = pid};
+    int status = check_library(pid);
+    if (status == STATUS_DONE)
+        status = read_status(process);
+    if (status != STATUS_DONE)
+        return status;
+    process->environment = read_whole(pid, "environ");
+    return process->environment != NULL ? STATUS_DONE : complain(pid);
+}
+
+void process_close(struct process *process)
+{
+    free(process->environment);
+    process->environment = NULL;
+}
+
+static const char *find_variable(const char *environment, const char *name)
+{
+    size_t length = strlen(name);
+    for (const char *at = environment; *at != '\0'; at += strlen(at) + 1) {
+        if (strncmp(at, name, length) == 0 && at[length] == '=')
+            return at + length + 1;
+    }
+    return NULL;
+}
+
+const char *process_option(const struct process *process, enum option_id id, uint64_t *number)
+{
+    char variable[64];
+    const struct option *option = &option_table[id];
+    const char *text =
+        find_variable(process->environment, option_variable(option, variable, sizeof(variable)));
+    if (text != NULL && text[0] != '\0' && option_parse(option, text, number))
+        return text;
+    if (option->initial != NULL)
+        option_parse(option, option->initial, number);
+    return option->initial;
+}
+
+bool process_is_alive(const struct process *process)
+{
+    return kill(process->pid, 0) == 0 || errno != ESRCH;
+}

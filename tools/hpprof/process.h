@@ -1,0 +1,26 @@
+/* What /proc tells of another process that runs under the library.
+ *
+ * Fails: calls that return int return STATUS_FAILED, with one line said. */
+#ifndef HPPROF_PROCESS_H
+#define HPPROF_PROCESS_H
+
+#include <sys/types.h>
+
+#include "hpprof.h"
+
+struct process {
+    pid_t pid;
+    pid_t own_pid; // as the process itself knows it, in its own pid namespace
+    uint64_t caught_signals;
+    char *environment; // as it began, NUL after each setting; an empty one ends it
+};
+
+int process_open(struct process *process, pid_t pid);
+void process_close(struct process *process);
+
+/* What the library in the process has made of the option: its default when unset or wrong. */
+const char *process_option(const struct process *process, enum option_id id, uint64_t *number);
+
+bool process_is_alive(const struct process *process);
+
+#endif
