@@ -36,7 +36,9 @@ static size_t drop_own(uintptr_t *frames, size_t count)
     return kept;
 }
 
-#ifdef HPM_LIBUNWIND
+/* Not in the static library: libunwind.a and the C++ runtime both define the calls that exceptions
+ * are made of, and a program linked with both does not link. */
+#if defined(HPM_LIBUNWIND) && defined(PIC)
 #define UNW_LOCAL_ONLY
 #include <libunwind.h>
 

@@ -107,7 +107,7 @@ is_static()
 a_static_program_of_c()
 {
     "${CC:-cc}" -static -o "$work/program" "$work/program.c" $(flags --cflags) \
-        "$root$lib/libhpmalloc.a" -lpthread $(static_extras) && is_static &&
+        "$root$lib/libhpmalloc.a" -lpthread && is_static &&
         runs_and_dumps "$(flags --modversion) 0"
 }
 
@@ -115,15 +115,7 @@ a_static_program_of_c()
 a_static_program_of_cpp()
 {
     "${CXX:-c++}" -static -o "$work/program" "$work/program.cpp" $(flags --cflags) \
-        "$root$lib/libhpmalloc.a" -lpthread $(static_extras) && is_static && runs_and_dumps "1 0"
-}
-
-# What libunwind.a itself wants.
-static_extras()
-{
-    if grep -q -- -lunwind "$root$lib/pkgconfig/hpmalloc.pc"; then
-        echo "-lunwind -llzma -lz"
-    fi
+        "$root$lib/libhpmalloc.a" -lpthread && is_static && runs_and_dumps "1 0"
 }
 
 cmake_finds_it()
