@@ -50,7 +50,9 @@ HPM_INLINE void *tcache_pop(struct tcache_list *list)
 {
     struct object *object = owner_load(&list->pop);
     if (likely(object != NULL)) {
-        owner_store(&list->pop, object->next);
+        struct object *next = object->next;
+        owner_store(&list->pop, next);
+        __builtin_prefetch(next);
         object->mark = 0;
     }
     return object;
