@@ -158,6 +158,7 @@ static void start_profiler(void)
         print_line("no memory for the profiler: profiling is off");
         return;
     }
+    unwind_init();
     unwind_set_own_code(hpm_text_start, hpm_text_limit);
     sampler_set_interval(option_number(OPTION_SAMPLE_INTERVAL));
 }

@@ -16,6 +16,7 @@ enum lock_rank {
     LOCK_REGISTRY,
     LOCK_CENTRAL,
     LOCK_PAGEHEAP,
+    LOCK_UNWIND,
     LOCK_STACKTAB,
     LOCK_LIVETAB,
     LOCK_META,

@@ -12,38 +12,39 @@
 /* Longer than a line with the longest path there can be. */
 enum { READER_BYTES = 8192, FIRST_MAPPINGS = 64 };
 
-static struct {
+/* In pages of its own: too large for a signal handler's stack. */
+struct reader {
     int fd;
     size_t begin, end; // what is read and not yet given out
     char bytes[READER_BYTES];
-} reader;
+};
 
-static bool refill_reader(void)
+static bool refill_reader(struct reader *reader)
 {
-    memmove(reader.bytes, reader.bytes + reader.begin, reader.end - reader.begin);
-    reader.end -= reader.begin;
-    reader.begin = 0;
+    memmove(reader->bytes, reader->bytes + reader->begin, reader->end - reader->begin);
+    reader->end -= reader->begin;
+    reader->begin = 0;
     ssize_t got;
     do {
-        got = read(reader.fd, reader.bytes + reader.end, sizeof(reader.bytes) - reader.end);
+        got = read(reader->fd, reader->bytes + reader->end, sizeof(reader->bytes) - reader->end);
     } while (got < 0 && errno == EINTR);
     if (got > 0)
-        reader.end += (size_t)got;
+        reader->end += (size_t)got;
     return got > 0;
 }
 
 /* The next line, without its end; NULL after the last. */
-static char *next_line(void)
+static char *next_line(struct reader *reader)
 {
     for (;;) {
-        char *line = reader.bytes + reader.begin;
-        char *end = memchr(line, '\n', reader.end - reader.begin);
+        char *line = reader->bytes + reader->begin;
+        char *end = memchr(line, '\n', reader->end - reader->begin);
         if (end != NULL) {
             *end = '\0';
-            reader.begin += (size_t)(end - line) + 1;
+            reader->begin += (size_t)(end - line) + 1;
             return line;
         }
-        if (!refill_reader())
+        if (!refill_reader(reader))
             return NULL;
     }
 }
@@ -109,9 +110,9 @@ static bool reserve(struct mapping_list *list, size_t count)
     return true;
 }
 
-static bool read_lines(struct mapping_list *list)
+static bool read_lines(struct reader *reader, struct mapping_list *list)
 {
-    for (const char *line; (line = next_line()) != NULL;) {
+    for (const char *line; (line = next_line(reader)) != NULL;) {
         if (!reserve(list, list->count + 1))
             return false;
         list->count += parse_line(line, &list->mappings[list->count]);
@@ -123,28 +124,32 @@ static bool read_lines(struct mapping_list *list)
  * kernel started it. */
 static void put_main_first(struct mapping_list *list)
 {
-    static struct mapping main_mapping;
     uintptr_t entry = getauxval(AT_ENTRY);
-    for (size_t i = 1; i < list->count; i++) {
-        struct mapping *mapping = &list->mappings[i];
-        if (entry >= mapping->start && entry < mapping->limit) {
-            main_mapping = *mapping;
-            memmove(list->mappings + 1, list->mappings, i * sizeof(struct mapping));
-            list->mappings[0] = main_mapping;
-            return;
-        }
-    }
+    size_t at = 0;
+    while (at < list->count &&
+           (entry < list->mappings[at].start || entry >= list->mappings[at].limit))
+        at++;
+    if (at == 0 || at >= list->count || !reserve(list, list->count + 1))
+        return;
+    struct mapping *spare = &list->mappings[list->count];
+    *spare = list->mappings[at];
+    memmove(list->mappings + 1, list->mappings, at * sizeof(struct mapping));
+    list->mappings[0] = *spare;
 }
 
 bool mappings_read(struct mapping_list *list, const char *maps_path)
 {
     memset(list, 0, sizeof(*list));
-    reader.begin = reader.end = 0;
-    reader.fd = open(maps_path, O_RDONLY | O_CLOEXEC);
-    if (reader.fd < 0)
-        return true;
-    bool done = read_lines(list);
-    close(reader.fd);
+    struct reader *reader = os_map(sizeof(*reader));
+    if (reader == NULL)
+        return false;
+    bool done = true;
+    reader->fd = open(maps_path, O_RDONLY | O_CLOEXEC);
+    if (reader->fd >= 0) {
+        done = read_lines(reader, list);
+        close(reader->fd);
+    }
+    os_unmap(reader, sizeof(*reader));
     put_main_first(list);
     return done;
 }

@@ -1,7 +1,6 @@
 /* What is mapped: the executable segments of loaded files, read from /proc/self/maps.
  *
- * Lock:   none of its own: callers serialize (the dump does).
- * Signal: async-signal-safe; a static buffer and pages straight from os. */
+ * Signal: async-signal-safe; pages straight from os. */
 #ifndef HPM_PROF_MAPPINGS_H
 #define HPM_PROF_MAPPINGS_H
 

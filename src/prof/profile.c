@@ -4,6 +4,7 @@
 #include "prof/livetab.h"
 #include "prof/sampler.h"
 #include "prof/unwind.h"
+#include "prof/unwind_cache.h"
 
 static counter lost_samples;
 
@@ -144,6 +145,7 @@ size_t profile_live_count(void)
 
 void profile_fork_prepare(void)
 {
+    unwind_cache_fork_prepare();
     stacktab_fork_prepare();
     livetab_fork_prepare();
 }
@@ -152,10 +154,12 @@ void profile_fork_parent(void)
 {
     livetab_fork_parent();
     stacktab_fork_parent();
+    unwind_cache_fork_parent();
 }
 
 void profile_fork_child(void)
 {
     livetab_fork_child();
     stacktab_fork_child();
+    unwind_cache_fork_child();
 }

@@ -2,10 +2,12 @@
 #include "prof/unwind.h"
 
 #include <errno.h>
-#include <pthread.h>
-#include <signal.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+
+#include "prof/unwind_cache.h"
+
+enum { OWN_FRAMES_MAX = 16 }; // the allocator's, at most
 
 static uintptr_t own_start, own_limit;
 
@@ -20,11 +22,19 @@ static bool is_own(uintptr_t address)
     return address >= own_start && address < own_limit;
 }
 
+/* Not in the static library: libunwind.a and the C++ runtime both define the calls that exceptions
+ * are made of, and a program linked with both does not link. */
+#if defined(HPM_LIBUNWIND) && defined(PIC)
+#define UNW_LOCAL_ONLY
+#include <libunwind.h>
+
+enum { WALK_MAX = 128 + OWN_FRAMES_MAX };
+
 /* Leaves out the allocator's own frames, which are the innermost. */
 static size_t drop_own(uintptr_t *frames, size_t count)
 {
     size_t last_own = count;
-    for (size_t i = 0; i < count && i < 16; i++) {
+    for (size_t i = 0; i < count && i < OWN_FRAMES_MAX; i++) {
         if (is_own(frames[i]))
             last_own = i;
     }
@@ -35,14 +45,6 @@ static size_t drop_own(uintptr_t *frames, size_t count)
         frames[i] = frames[last_own + 1 + i];
     return kept;
 }
-
-/* Not in the static library: libunwind.a and the C++ runtime both define the calls that exceptions
- * are made of, and a program linked with both does not link. */
-#if defined(HPM_LIBUNWIND) && defined(PIC)
-#define UNW_LOCAL_ONLY
-#include <libunwind.h>
-
-enum { OWN_FRAMES_MAX = 16, WALK_MAX = 128 + OWN_FRAMES_MAX };
 
 size_t unwind_walk(uintptr_t *frames, size_t max, bool *is_truncated)
 {
@@ -60,13 +62,47 @@ size_t unwind_walk(uintptr_t *frames, size_t max, bool *is_truncated)
     return count;
 }
 
+void unwind_init(void)
+{
+}
+
 const char *unwind_method(void)
 {
     return "libunwind";
 }
 #else
 
-enum { OWN_FRAMES_MAX = 16, PROBE_BYTES = 4096, FRAME_BYTES_MAX = 8 << 20 };
+enum { PROBE_BYTES = 4096, FRAME_BYTES_MAX = 8 << 20 };
+
+/* A frame as it is stepped through. */
+struct cursor {
+    uintptr_t pc, sp, fp;
+    bool is_exact; // pc is not a return address but where the thread was interrupted
+};
+
+/* Where the kernel keeps what a signal interrupted, from the stack pointer of its frame. */
+#if defined(__x86_64__)
+enum { SIGNAL_FP = 120, SIGNAL_SP = 160, SIGNAL_PC = 168 };
+
+HPM_INLINE void capture(struct cursor *cursor)
+{
+    __asm__ volatile("lea 0(%%rip), %0\n\tmov %%rsp, %1\n\tmov %%rbp, %2"
+                     : "=r"(cursor->pc), "=r"(cursor->sp), "=r"(cursor->fp));
+    cursor->is_exact = true;
+}
+#else
+enum { SIGNAL_REGISTERS = 312, SIGNAL_FP = SIGNAL_REGISTERS + 29 * 8,
+       SIGNAL_SP = SIGNAL_REGISTERS + 31 * 8, SIGNAL_PC = SIGNAL_REGISTERS + 32 * 8 };
+
+HPM_INLINE void capture(struct cursor *cursor)
+{
+    cursor->fp = (uintptr_t)__builtin_frame_address(0);
+    cursor->sp = cursor->fp;
+    cursor->pc = ((uintptr_t *)cursor->fp)[1];
+    cursor->fp = ((uintptr_t *)cursor->fp)[0];
+    cursor->is_exact = false;
+}
+#endif
 
 /* A stretch of this thread's stack that was readable when it was last looked at. */
 struct readable {
@@ -84,8 +120,7 @@ static bool probe(uintptr_t address)
     return is_readable;
 }
 
-/* The known stretch begins at the stack pointer's page and grows upwards, a page at a time. */
-static bool is_readable_upto(struct readable *known, uintptr_t address)
+static HPM_NOINLINE bool extend(struct readable *known, uintptr_t address)
 {
     while (known->limit < address) {
         if (!probe(known->limit))
@@ -95,6 +130,7 @@ static bool is_readable_upto(struct readable *known, uintptr_t address)
     return true;
 }
 
+/* The known stretch begins at the stack pointer's page and grows upwards, a page at a time. */
 static void begin_at(struct readable *known, uintptr_t stack_pointer)
 {
     uintptr_t page = round_down(stack_pointer, PROBE_BYTES);
@@ -104,63 +140,103 @@ static void begin_at(struct readable *known, uintptr_t stack_pointer)
     known->limit = page + PROBE_BYTES;
 }
 
-/* The end of this thread's stack as far as it can be known without asking the kernel: a thread's
- * control block lies at the upper end of its stack's mapping. */
-static uintptr_t stack_limit(uintptr_t stack_pointer)
+/* Reads a word of the stack above the cursor. False: it is not to be read. */
+HPM_INLINE bool read_word(const struct cursor *cursor, uintptr_t address, uintptr_t *word)
 {
-    uintptr_t control_block = (uintptr_t)pthread_self();
-    return control_block > stack_pointer ? control_block : UINTPTR_MAX;
+    if (address < cursor->sp || address - cursor->sp > FRAME_BYTES_MAX ||
+        address % sizeof(uintptr_t) != 0)
+        return false;
+    if (unlikely(address + sizeof(uintptr_t) > readable.limit) &&
+        !extend(&readable, address + sizeof(uintptr_t)))
+        return false;
+    *word = *(const uintptr_t *)address;
+    return true;
 }
 
-static bool is_plausible(uintptr_t frame, uintptr_t below, uintptr_t limit)
+static bool step_signal(struct cursor *cursor)
 {
-    return frame > below && frame - below < FRAME_BYTES_MAX && frame % sizeof(uintptr_t) == 0 &&
-           frame + 2 * sizeof(uintptr_t) <= limit;
+    struct cursor next = {.is_exact = true};
+    if (!read_word(cursor, cursor->sp + SIGNAL_PC, &next.pc) ||
+        !read_word(cursor, cursor->sp + SIGNAL_SP, &next.sp) ||
+        !read_word(cursor, cursor->sp + SIGNAL_FP, &next.fp))
+        return false;
+    if (next.sp < cursor->sp)
+        begin_at(&readable, next.sp);
+    *cursor = next;
+    return true;
 }
 
-/* A frame begins with the caller's frame pointer and the return address. */
-static size_t walk_frame_pointers(uintptr_t *frames, size_t max, uintptr_t frame,
-                                  bool *is_truncated)
+/* The convention of code built with frame pointers: the caller's, then the return address. */
+static bool step_frame_pointer(struct cursor *cursor)
 {
-    uintptr_t below = frame - 1, limit = stack_limit(frame);
-    size_t count = 0;
-    begin_at(&readable, frame);
-    *is_truncated = false;
-    while (is_plausible(frame, below, limit) &&
-           is_readable_upto(&readable, frame + 2 * sizeof(uintptr_t))) {
-        const uintptr_t *words = (const uintptr_t *)frame;
-        if (words[1] < PROBE_BYTES)
-            return count;
-        if (count == max) {
-            *is_truncated = true;
-            return count;
-        }
-        frames[count++] = words[1];
-        below = frame;
-        frame = words[0];
+    struct cursor next = {.sp = cursor->fp + 2 * sizeof(uintptr_t)};
+    if (!read_word(cursor, cursor->fp, &next.fp) ||
+        !read_word(cursor, cursor->fp + sizeof(uintptr_t), &next.pc))
+        return false;
+    *cursor = next;
+    return true;
+}
+
+static bool step_rule(struct cursor *cursor, struct step step)
+{
+    uintptr_t frame = (step.kind == STEP_SP ? cursor->sp : cursor->fp) + (uintptr_t)(intptr_t)step.offset;
+    if (step.kind == STEP_FP_SAVED && !read_word(cursor, frame, &frame))
+        return false;
+    struct cursor next = {.sp = frame, .fp = cursor->fp};
+    if (frame <= cursor->sp || !read_word(cursor, frame + (uintptr_t)(step.ra_offset * 8), &next.pc))
+        return false;
+    if (step.fp_rule != FP_SAME) {
+        uintptr_t base = step.fp_rule == FP_AT_FRAME ? frame : cursor->fp;
+        if (!read_word(cursor, base + (uintptr_t)(intptr_t)(step.fp_offset * 8), &next.fp))
+            return false;
     }
-    *is_truncated = frame != 0;
-    return count;
+    *cursor = next;
+    return true;
+}
+
+enum outcome { STEPPED, ENDED, CUT_SHORT };
+
+/* A return address may be the first byte after its function: the call lies before it. */
+static enum outcome step_out(struct cursor *cursor)
+{
+    struct step rule = unwind_cache_get(cursor->is_exact ? cursor->pc : cursor->pc - 1);
+    bool stepped;
+    if (likely(rule.kind >= STEP_SP && rule.kind <= STEP_FP_SAVED))
+        stepped = step_rule(cursor, rule);
+    else if (rule.kind == STEP_END)
+        return ENDED;
+    else if (rule.kind == STEP_SIGNAL)
+        stepped = step_signal(cursor);
+    else
+        stepped = step_frame_pointer(cursor);
+    if (!stepped)
+        return CUT_SHORT;
+    return cursor->pc < PROBE_BYTES ? ENDED : STEPPED;
 }
 
 size_t unwind_walk(uintptr_t *frames, size_t max, bool *is_truncated)
 {
-    uintptr_t walked[OWN_FRAMES_MAX + 128];
-    size_t count =
-        walk_frame_pointers(walked, min_size(max + OWN_FRAMES_MAX, array_count(walked)),
-                            (uintptr_t)__builtin_frame_address(0), is_truncated);
-    count = drop_own(walked, count);
-    if (count > max) {
-        *is_truncated = true;
-        count = max;
+    struct cursor cursor;
+    capture(&cursor);
+    begin_at(&readable, cursor.sp);
+    size_t count = 0, walked = 0;
+    enum outcome outcome;
+    while ((outcome = step_out(&cursor)) == STEPPED && count < max) {
+        frames[count++] = cursor.pc + cursor.is_exact;
+        if (walked++ < OWN_FRAMES_MAX && is_own(cursor.pc))
+            count = 0;
     }
-    for (size_t i = 0; i < count; i++)
-        frames[i] = walked[i];
+    *is_truncated = outcome != ENDED;
     return count;
+}
+
+void unwind_init(void)
+{
+    unwind_cache_init();
 }
 
 const char *unwind_method(void)
 {
-    return "frame-pointer";
+    return "cfi";
 }
 #endif

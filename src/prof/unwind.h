@@ -15,7 +15,10 @@ size_t unwind_walk(uintptr_t *frames, size_t max, bool *is_truncated);
 
 void unwind_set_own_code(const void *start, const void *limit);
 
-/* "frame-pointer" or "libunwind". */
+/* At start, before other threads allocate. May take the loader's lock: called by the constructor. */
+void unwind_init(void);
+
+/* "cfi" or "libunwind". */
 const char *unwind_method(void);
 
 #endif

@@ -1,0 +1,193 @@
+#define _GNU_SOURCE
+#include "prof/objects.h"
+
+#include <elf.h>
+#include <link.h>
+#include <string.h>
+
+#include "base/os.h"
+#include "prof/elffile.h"
+#include "prof/mappings.h"
+
+enum { OBJECTS_MAX = 1024 };
+
+#define REFRESH_PAUSE_NS 20000000u
+
+static struct {
+    struct object objects[OBJECTS_MAX]; // sorted by start
+    size_t count;
+    uint64_t next_refresh_ns;
+} loaded;
+
+/* The number of objects that start at or before the address. */
+static size_t count_upto(uintptr_t address)
+{
+    size_t low = 0, high = loaded.count;
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+        if (loaded.objects[middle].start <= address)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+const struct object *objects_find(uintptr_t address)
+{
+    size_t upto = count_upto(address);
+    if (upto == 0)
+        return NULL;
+    const struct object *object = &loaded.objects[upto - 1];
+    return address < object->limit ? object : NULL;
+}
+
+static void insert(const struct object *object)
+{
+    if (loaded.count == OBJECTS_MAX || object->limit <= object->start)
+        return;
+    size_t at = count_upto(object->start);
+    memmove(&loaded.objects[at + 1], &loaded.objects[at],
+            (loaded.count - at) * sizeof(struct object));
+    loaded.objects[at] = *object;
+    loaded.count++;
+}
+
+static bool holds(const ElfW(Phdr) * segment, ElfW(Addr) address)
+{
+    return address >= segment->p_vaddr && address - segment->p_vaddr < segment->p_filesz;
+}
+
+/* The unwind table and the loaded segment that holds it. */
+static void find_table(struct object *object, uintptr_t bias, const ElfW(Phdr) * segments,
+                       size_t count)
+{
+    const ElfW(Phdr) *table = NULL;
+    for (size_t i = 0; i < count; i++) {
+        if (segments[i].p_type == PT_GNU_EH_FRAME)
+            table = &segments[i];
+    }
+    for (size_t i = 0; table != NULL && i < count; i++) {
+        if (segments[i].p_type != PT_LOAD || !holds(&segments[i], table->p_vaddr))
+            continue;
+        object->table = bias + table->p_vaddr;
+        object->readable_start = bias + segments[i].p_vaddr;
+        object->readable_limit = object->readable_start + segments[i].p_filesz;
+    }
+}
+
+static int add_at_start(struct dl_phdr_info *info, size_t size, void *unused)
+{
+    (void)size, (void)unused;
+    struct object object = {.is_present = true};
+    find_table(&object, info->dlpi_addr, info->dlpi_phdr, info->dlpi_phnum);
+    for (size_t i = 0; i < info->dlpi_phnum; i++) {
+        const ElfW(Phdr) *segment = &info->dlpi_phdr[i];
+        if (segment->p_type != PT_LOAD || (segment->p_flags & PF_X) == 0)
+            continue;
+        object.start = info->dlpi_addr + segment->p_vaddr;
+        object.limit = object.start + segment->p_memsz;
+        insert(&object);
+    }
+    return 0;
+}
+
+void objects_init(void)
+{
+    dl_iterate_phdr(add_at_start, NULL);
+}
+
+/* The program headers of a file, when they lie inside it and can be read in place. */
+static const ElfW(Phdr) * file_segments(const struct elffile *file, size_t *count)
+{
+    const ElfW(Ehdr) *header = (const void *)file->start;
+    if (file->bytes < sizeof(*header) || header->e_phentsize != sizeof(ElfW(Phdr)) ||
+        header->e_phoff % sizeof(uintptr_t) != 0 || header->e_phoff > file->bytes)
+        return NULL;
+    *count = header->e_phnum;
+    if (*count > (file->bytes - header->e_phoff) / sizeof(ElfW(Phdr)))
+        return NULL;
+    return (const void *)(file->start + header->e_phoff);
+}
+
+/* Reads the table from a mapped file instead of from where it was loaded. */
+static void read_from_copy(struct object *object, const struct elffile *file, uintptr_t bias,
+                           const ElfW(Phdr) * segments, size_t count)
+{
+    find_table(object, bias, segments, count);
+    for (size_t i = 0; object->table != 0 && i < count; i++) {
+        if (segments[i].p_type != PT_LOAD || !holds(&segments[i], object->table - bias))
+            continue;
+        uint64_t end = segments[i].p_offset + segments[i].p_filesz;
+        if (end < segments[i].p_offset || end > file->bytes)
+            object->table = 0;
+        object->delta = (ptrdiff_t)((uintptr_t)file->start + segments[i].p_offset -
+                                    object->readable_start);
+    }
+}
+
+static void add_later(const struct mapping *mapping)
+{
+    struct object object = {
+        .start = mapping->start, .limit = mapping->limit, .is_present = true};
+    struct elffile file;
+    if (!elffile_open(&file, mapping->path))
+        return;
+    size_t count = 0;
+    Elf64_Phdr segment;
+    const ElfW(Phdr) *segments = file_segments(&file, &count);
+    if (segments == NULL || !elffile_find_segment(&file, mapping->file_offset,
+                                                  mapping->limit - mapping->start, &segment)) {
+        elffile_close(&file);
+        return;
+    }
+    uintptr_t bias =
+        mapping->start - (uintptr_t)(segment.p_vaddr - segment.p_offset + mapping->file_offset);
+    read_from_copy(&object, &file, bias, segments, count);
+    object.copy = file.start;
+    object.copy_bytes = file.bytes;
+    insert(&object);
+}
+
+static void note_mapping(const struct mapping *mapping)
+{
+    size_t upto = count_upto(mapping->start);
+    struct object *object = upto > 0 ? &loaded.objects[upto - 1] : NULL;
+    if (object != NULL && mapping->start < object->limit)
+        object->is_present = true;
+    else if (mapping->path[0] == '/')
+        add_later(mapping);
+}
+
+static void drop_absent(void)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < loaded.count; i++) {
+        struct object *object = &loaded.objects[i];
+        if (object->is_present)
+            loaded.objects[kept++] = *object;
+        else
+            os_unmap((void *)(uintptr_t)object->copy, object->copy_bytes);
+    }
+    loaded.count = kept;
+}
+
+bool objects_refresh(void)
+{
+    uint64_t now = os_clock_coarse_ns();
+    if (now < loaded.next_refresh_ns)
+        return false;
+    loaded.next_refresh_ns = now + REFRESH_PAUSE_NS;
+    struct mapping_list list;
+    for (size_t i = 0; i < loaded.count; i++)
+        loaded.objects[i].is_present = loaded.objects[i].copy == NULL;
+    if (!mappings_read(&list, "/proc/self/maps") || list.count == 0) {
+        mappings_free(&list);
+        return true;
+    }
+    for (size_t i = 0; i < list.count; i++)
+        note_mapping(&list.mappings[i]);
+    mappings_free(&list);
+    drop_absent();
+    return true;
+}

@@ -1,0 +1,41 @@
+/* The loaded objects: which file's code an address is in, and where its unwind table lies.
+ *
+ *   unwind_cache  --address-->  objects  <--segments-- the loader, at start
+ *                                        <--/proc/self/maps, later
+ *
+ * What is loaded when the library starts stays loaded, so its tables are read where they are. What
+ * comes later may go again at any time: of such a file we map a copy of our own, which no dlclose
+ * takes away. It is found when an address in no known object turns up, without the loader's lock,
+ * which an allocation must never wait for.
+ *
+ * Lock: callers hold unwind_cache's.
+ * Signal: async-signal-safe. */
+#ifndef HPM_PROF_OBJECTS_H
+#define HPM_PROF_OBJECTS_H
+
+#include "base/base.h"
+
+/* Addresses are as the program sees them; `delta` added to one of an unwind table gives where its
+ * bytes can be read. */
+struct object {
+    uintptr_t start, limit; // code
+    uintptr_t table;        // .eh_frame_hdr; 0: none
+    uintptr_t readable_start, readable_limit; // what may be read around the table
+    ptrdiff_t delta;
+
+    /* A file of our own mapping; NULL for what was there at the start. */
+    const void *copy;
+    size_t copy_bytes;
+    bool is_present; // seen in the newest look at /proc/self/maps
+};
+
+/* At start, before other threads allocate. May take the loader's lock: called by the constructor. */
+void objects_init(void);
+
+/* The object whose code holds the address, or NULL. */
+const struct object *objects_find(uintptr_t address);
+
+/* Looks what was loaded and unloaded since. False: it did so too recently. */
+bool objects_refresh(void);
+
+#endif

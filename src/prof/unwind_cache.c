@@ -1,0 +1,99 @@
+#include "prof/unwind_cache.h"
+
+#include <string.h>
+
+#include "base/lock.h"
+
+enum { ENTRIES = 4096 };
+
+struct entry {
+    _Atomic uint64_t step;
+    _Atomic uint64_t check; // address ^ step ^ generation
+};
+
+static struct entry entries[ENTRIES];
+static _Atomic uint64_t generation; // steps of 2^48: apart from any address
+static struct lock cache_lock = LOCK_INITIAL(LOCK_UNWIND);
+
+static struct entry *entry_of(uintptr_t address)
+{
+    return &entries[(address * 0x9e3779b97f4a7c15u) >> 52];
+}
+static_assert(ENTRIES == 1 << (64 - 52), "the hash yields an entry's number");
+
+static uint64_t word_of(struct step step)
+{
+    uint64_t word;
+    memcpy(&word, &step, sizeof(word));
+    return word;
+}
+
+static struct step step_of(uint64_t word)
+{
+    struct step step;
+    memcpy(&step, &word, sizeof(step));
+    return step;
+}
+
+/* What is found right after a look at the mappings is remembered even when it is nothing. */
+static struct step find_step_locked(uintptr_t address, bool *is_final)
+{
+    const struct object *object = objects_find(address);
+    *is_final = true;
+    if (object == NULL) {
+        *is_final = objects_refresh();
+        object = objects_find(address);
+    }
+    return object != NULL ? unwind_cfi_step(object, address) : (struct step){.kind = STEP_UNKNOWN};
+}
+
+static HPM_NOINLINE struct step get_slow(uintptr_t address)
+{
+    bool is_final;
+    lock_acquire(&cache_lock);
+    uint64_t now = atomic_load_explicit(&generation, memory_order_relaxed);
+    struct step step = find_step_locked(address, &is_final);
+    lock_release(&cache_lock);
+    if (is_final) {
+        struct entry *entry = entry_of(address);
+        uint64_t word = word_of(step);
+        atomic_store_explicit(&entry->step, word, memory_order_relaxed);
+        atomic_store_explicit(&entry->check, address ^ word ^ now, memory_order_relaxed);
+    }
+    return step;
+}
+
+struct step unwind_cache_get(uintptr_t address)
+{
+    struct entry *entry = entry_of(address);
+    uint64_t word = atomic_load_explicit(&entry->step, memory_order_relaxed);
+    uint64_t check = atomic_load_explicit(&entry->check, memory_order_relaxed);
+    if (likely((check ^ word ^ atomic_load_explicit(&generation, memory_order_relaxed)) == address))
+        return step_of(word);
+    return get_slow(address);
+}
+
+void unwind_cache_init(void)
+{
+    objects_init();
+}
+
+void unwind_cache_forget(void)
+{
+    atomic_fetch_add_explicit(&generation, (uint64_t)1 << 48, memory_order_relaxed);
+}
+
+void unwind_cache_fork_prepare(void)
+{
+    lock_acquire(&cache_lock);
+}
+
+void unwind_cache_fork_parent(void)
+{
+    lock_release(&cache_lock);
+}
+
+void unwind_cache_fork_child(void)
+{
+    lock_reset(&cache_lock);
+}

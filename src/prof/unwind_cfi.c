@@ -1,0 +1,534 @@
+#include "prof/unwind_cfi.h"
+
+#include <string.h>
+
+#if defined(__x86_64__)
+enum { REG_FP = 6, REG_SP = 7, REG_RA = 16 };
+#elif defined(__aarch64__)
+enum { REG_FP = 29, REG_SP = 31, REG_RA = 30 };
+#else
+enum { REG_FP = -1, REG_SP = -2, REG_RA = -3 };
+#endif
+
+enum { ENCODING_OMIT = 0xff, REMEMBERED_MAX = 8 };
+
+/* Bytes of the table, read in order. Past the end it yields zeroes and says so. */
+struct reader {
+    const struct object *object;
+    uintptr_t at, limit; // as the program sees them
+    bool is_broken;
+};
+
+enum rule_kind { RULE_SAME, RULE_UNDEFINED, RULE_AT_CFA, RULE_EXPRESSION, RULE_OTHER };
+
+struct rule {
+    enum rule_kind kind;
+    int64_t offset;
+};
+
+struct row {
+    bool cfa_is_expression;
+    uint64_t cfa_register;
+    int64_t cfa_offset; // of an expression: the base register's offset; it is then read
+    struct rule fp, ra;
+};
+
+struct unit { // what a CIE says
+    uint64_t code_factor;
+    int64_t data_factor;
+    uint64_t ra_register;
+    uint8_t address_encoding;
+    bool has_augmentation, is_signal;
+    uintptr_t program, program_limit;
+};
+
+struct machine {
+    struct row row, initial, remembered[REMEMBERED_MAX];
+    unsigned remembered_count;
+    uintptr_t location;
+    const struct unit *unit;
+};
+
+static void read_bytes(struct reader *reader, void *bytes, size_t count)
+{
+    if (reader->is_broken || reader->limit - reader->at < count) {
+        reader->is_broken = true;
+        memset(bytes, 0, count);
+        return;
+    }
+    memcpy(bytes, (const void *)(reader->at + (uintptr_t)reader->object->delta), count);
+    reader->at += count;
+}
+
+#define DEFINE_READ(name, type)                                                                    \
+    static type name(struct reader *reader)                                                        \
+    {                                                                                              \
+        type value;                                                                                \
+        read_bytes(reader, &value, sizeof(value));                                                 \
+        return value;                                                                              \
+    }
+DEFINE_READ(read_u8, uint8_t)
+DEFINE_READ(read_u16, uint16_t)
+DEFINE_READ(read_u32, uint32_t)
+DEFINE_READ(read_u64, uint64_t)
+DEFINE_READ(read_s16, int16_t)
+DEFINE_READ(read_s32, int32_t)
+
+static uint64_t read_uleb(struct reader *reader)
+{
+    uint64_t value = 0;
+    for (unsigned shift = 0;; shift += 7) {
+        uint8_t byte = read_u8(reader);
+        if (shift < 64)
+            value |= (uint64_t)(byte & 0x7f) << shift;
+        if ((byte & 0x80) == 0)
+            return value;
+    }
+}
+
+static int64_t read_sleb(struct reader *reader)
+{
+    uint64_t value = 0;
+    unsigned shift = 0;
+    uint8_t byte;
+    do {
+        byte = read_u8(reader);
+        if (shift < 64)
+            value |= (uint64_t)(byte & 0x7f) << shift;
+        shift += 7;
+    } while ((byte & 0x80) != 0);
+    if ((byte & 0x40) != 0 && shift < 64)
+        value |= ~(uint64_t)0 << shift;
+    return (int64_t)value;
+}
+
+static uint64_t read_value(struct reader *reader, uint8_t format)
+{
+    switch (format) {
+    case 0x00:
+    case 0x04:
+    case 0x0c:
+        return read_u64(reader);
+    case 0x01:
+        return read_uleb(reader);
+    case 0x02:
+        return read_u16(reader);
+    case 0x03:
+        return read_u32(reader);
+    case 0x09:
+        return (uint64_t)read_sleb(reader);
+    case 0x0a:
+        return (uint64_t)(int64_t)read_s16(reader);
+    case 0x0b:
+        return (uint64_t)(int64_t)read_s32(reader);
+    default:
+        reader->is_broken = true;
+        return 0;
+    }
+}
+
+/* A pointer in one of the encodings of DW_EH_PE. Indirect ones only name personality routines, which
+ * we skip. */
+static uintptr_t read_pointer(struct reader *reader, uint8_t encoding)
+{
+    uintptr_t place = reader->at;
+    uintptr_t value = (uintptr_t)read_value(reader, encoding & 0x0f);
+    switch (encoding & 0x70) {
+    case 0x00:
+        return value;
+    case 0x10:
+        return value + place;
+    case 0x30:
+        return value + reader->object->table;
+    default:
+        reader->is_broken = true;
+        return 0;
+    }
+}
+
+static struct reader reader_at(const struct object *object, uintptr_t at, uintptr_t limit)
+{
+    struct reader reader = {.object = object, .at = at, .limit = limit};
+    reader.is_broken = at < object->readable_start || limit > object->readable_limit || at > limit;
+    return reader;
+}
+
+static struct reader reader_from(const struct object *object, uintptr_t at)
+{
+    return reader_at(object, at, object->readable_limit);
+}
+
+enum { TABLE_ENTRY_BYTES = 8, TABLE_ENCODING = 0x3b };
+
+static int32_t table_entry(const struct object *object, uintptr_t entries, size_t index,
+                           int32_t *where)
+{
+    struct reader reader = reader_from(object, entries + index * TABLE_ENTRY_BYTES);
+    int32_t location = read_s32(&reader);
+    *where = read_s32(&reader);
+    return location;
+}
+
+/* Where the table's last entry at or before the address leads; 0 when there is none. */
+static uintptr_t find_fde(const struct object *object, uintptr_t address)
+{
+    struct reader reader = reader_from(object, object->table);
+    uint8_t version = read_u8(&reader);
+    uint8_t frame_encoding = read_u8(&reader);
+    uint8_t count_encoding = read_u8(&reader);
+    uint8_t table_encoding = read_u8(&reader);
+    if (version != 1 || table_encoding != TABLE_ENCODING || count_encoding == ENCODING_OMIT)
+        return 0;
+    if (frame_encoding != ENCODING_OMIT)
+        read_pointer(&reader, frame_encoding);
+    size_t count = (size_t)read_pointer(&reader, count_encoding);
+    if (reader.is_broken || count > (reader.limit - reader.at) / TABLE_ENTRY_BYTES)
+        return 0;
+    int64_t wanted = (int64_t)(address - object->table);
+    size_t low = 0, high = count;
+    int32_t where;
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+        if (table_entry(object, reader.at, middle, &where) <= wanted)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    if (low == 0)
+        return 0;
+    table_entry(object, reader.at, low - 1, &where);
+    return object->table + (uintptr_t)(intptr_t)where;
+}
+
+/* Reads a record's length and returns a reader of its bytes. */
+static struct reader open_record(const struct object *object, uintptr_t at)
+{
+    struct reader reader = reader_from(object, at);
+    uint64_t length = read_u32(&reader);
+    if (length == 0xffffffff)
+        length = read_u64(&reader);
+    if (reader.is_broken || length == 0 || length > reader.limit - reader.at)
+        reader.is_broken = true;
+    else
+        reader.limit = reader.at + length;
+    return reader;
+}
+
+static void read_augmentation(struct reader *reader, const char *text, struct unit *unit)
+{
+    uint64_t bytes = read_uleb(reader);
+    uintptr_t end = reader->at + bytes;
+    if (bytes > reader->limit - reader->at)
+        reader->is_broken = true;
+    for (; *text != '\0' && !reader->is_broken; text++) {
+        if (*text == 'R')
+            unit->address_encoding = read_u8(reader);
+        else if (*text == 'L')
+            read_u8(reader);
+        else if (*text == 'P')
+            read_pointer(reader, read_u8(reader) & 0x7f);
+        else if (*text == 'S')
+            unit->is_signal = true;
+        else if (*text != 'B')
+            break;
+    }
+    reader->at = end;
+}
+
+static bool read_cie(const struct object *object, uintptr_t at, struct unit *unit)
+{
+    struct reader reader = open_record(object, at);
+    uint32_t id = read_u32(&reader);
+    uint8_t version = read_u8(&reader);
+    char augmentation[8];
+    size_t length = 0;
+    do {
+        augmentation[length] = (char)read_u8(&reader);
+    } while (augmentation[length] != '\0' && ++length < sizeof(augmentation) - 1);
+    augmentation[length] = '\0';
+    *unit = (struct unit){.address_encoding = 0};
+    unit->code_factor = read_uleb(&reader);
+    unit->data_factor = read_sleb(&reader);
+    unit->ra_register = version == 1 ? read_u8(&reader) : read_uleb(&reader);
+    if (augmentation[0] == 'z') {
+        unit->has_augmentation = true;
+        read_augmentation(&reader, augmentation + 1, unit);
+    }
+    unit->program = reader.at;
+    unit->program_limit = reader.limit;
+    return !reader.is_broken && id == 0 && (version == 1 || version == 3) &&
+           (augmentation[0] == '\0' || augmentation[0] == 'z');
+}
+
+static struct rule *rule_of(struct machine *machine, uint64_t number)
+{
+    static struct rule ignored;
+    if (number == REG_FP)
+        return &machine->row.fp;
+    return number == machine->unit->ra_register ? &machine->row.ra : &ignored;
+}
+
+static void set_rule(struct machine *machine, uint64_t number, enum rule_kind kind, int64_t offset)
+{
+    *rule_of(machine, number) = (struct rule){kind, offset};
+}
+
+static void restore_rule(struct machine *machine, uint64_t number)
+{
+    if (number == REG_FP)
+        machine->row.fp = machine->initial.fp;
+    else if (number == machine->unit->ra_register)
+        machine->row.ra = machine->initial.ra;
+}
+
+/* DW_OP_breg0 + n with an offset, and a DW_OP_deref behind it when `wants_deref`: all that compilers
+ * use it for in code that calls. Returns false for any other expression. */
+static bool read_expression(struct reader *reader, bool wants_deref, uint64_t *base,
+                            int64_t *offset)
+{
+    uint64_t length = read_uleb(reader);
+    if (reader->is_broken || length > reader->limit - reader->at) {
+        reader->is_broken = true;
+        return false;
+    }
+    uintptr_t end = reader->at + length;
+    uint8_t operation = read_u8(reader);
+    *base = operation - 0x70u;
+    *offset = read_sleb(reader);
+    bool is_plain = operation >= 0x70 && operation <= 0x8f && reader->at <= end;
+    if (is_plain && wants_deref)
+        is_plain = reader->at < end && read_u8(reader) == 0x06;
+    is_plain = is_plain && reader->at == end;
+    reader->at = end;
+    return is_plain;
+}
+
+static void define_cfa_expression(struct machine *machine, struct reader *reader)
+{
+    struct row *row = &machine->row;
+    row->cfa_is_expression = true;
+    if (!read_expression(reader, true, &row->cfa_register, &row->cfa_offset))
+        row->cfa_register = UINT64_MAX;
+}
+
+/* A saved register's place (not its value) relative to the frame pointer is understood. */
+static void define_expression(struct machine *machine, struct reader *reader, bool is_place)
+{
+    uint64_t number = read_uleb(reader), base;
+    int64_t offset;
+    bool is_plain = read_expression(reader, false, &base, &offset);
+    set_rule(machine, number, is_plain && is_place && base == REG_FP ? RULE_EXPRESSION : RULE_OTHER, offset);
+}
+
+static void define_cfa(struct machine *machine, uint64_t number, int64_t offset)
+{
+    machine->row.cfa_is_expression = false;
+    machine->row.cfa_register = number;
+    machine->row.cfa_offset = offset;
+}
+
+static void remember(struct machine *machine, struct reader *reader)
+{
+    if (machine->remembered_count == REMEMBERED_MAX)
+        reader->is_broken = true;
+    else
+        machine->remembered[machine->remembered_count++] = machine->row;
+}
+
+static void recall(struct machine *machine, struct reader *reader)
+{
+    if (machine->remembered_count == 0)
+        reader->is_broken = true;
+    else
+        machine->row = machine->remembered[--machine->remembered_count];
+}
+
+static void run_register_operation(struct machine *machine, struct reader *reader, uint8_t code)
+{
+    int64_t factor = machine->unit->data_factor;
+    uint64_t number = read_uleb(reader);
+    switch (code) {
+    case 0x05: // DW_CFA_offset_extended
+        set_rule(machine, number, RULE_AT_CFA, (int64_t)read_uleb(reader) * factor);
+        break;
+    case 0x06: // DW_CFA_restore_extended
+        restore_rule(machine, number);
+        break;
+    case 0x07: // DW_CFA_undefined
+        set_rule(machine, number, RULE_UNDEFINED, 0);
+        break;
+    case 0x08: // DW_CFA_same_value
+        set_rule(machine, number, RULE_SAME, 0);
+        break;
+    case 0x11: // DW_CFA_offset_extended_sf
+        set_rule(machine, number, RULE_AT_CFA, read_sleb(reader) * factor);
+        break;
+    case 0x2f: // DW_CFA_GNU_negative_offset_extended
+        set_rule(machine, number, RULE_AT_CFA, -(int64_t)read_uleb(reader) * factor);
+        break;
+    default: // DW_CFA_register, DW_CFA_val_offset and val_offset_sf: one more number
+        read_uleb(reader);
+        set_rule(machine, number, RULE_OTHER, 0);
+    }
+}
+
+static void run_cfa_operation(struct machine *machine, struct reader *reader, uint8_t code)
+{
+    int64_t factor = machine->unit->data_factor;
+    uint64_t number;
+    switch (code) {
+    case 0x0c: // DW_CFA_def_cfa
+        number = read_uleb(reader);
+        define_cfa(machine, number, (int64_t)read_uleb(reader));
+        break;
+    case 0x0d: // DW_CFA_def_cfa_register
+        define_cfa(machine, read_uleb(reader), machine->row.cfa_offset);
+        break;
+    case 0x0e: // DW_CFA_def_cfa_offset
+        machine->row.cfa_offset = (int64_t)read_uleb(reader);
+        break;
+    case 0x0f: // DW_CFA_def_cfa_expression
+        define_cfa_expression(machine, reader);
+        break;
+    case 0x12: // DW_CFA_def_cfa_sf
+        number = read_uleb(reader);
+        define_cfa(machine, number, read_sleb(reader) * factor);
+        break;
+    default: // 0x13 DW_CFA_def_cfa_offset_sf
+        machine->row.cfa_offset = read_sleb(reader) * factor;
+    }
+}
+
+static void run_extended(struct machine *machine, struct reader *reader, uint8_t code)
+{
+    switch (code) {
+    case 0x00: // DW_CFA_nop
+    case 0x2d: // DW_CFA_AARCH64_negate_ra_state
+        break;
+    case 0x01: // DW_CFA_set_loc
+        machine->location = read_pointer(reader, machine->unit->address_encoding);
+        break;
+    case 0x0a: // DW_CFA_remember_state
+        remember(machine, reader);
+        break;
+    case 0x0b: // DW_CFA_restore_state
+        recall(machine, reader);
+        break;
+    case 0x0c ... 0x0f:
+    case 0x12 ... 0x13:
+        run_cfa_operation(machine, reader, code);
+        break;
+    case 0x10: // DW_CFA_expression
+    case 0x16: // DW_CFA_val_expression
+        define_expression(machine, reader, code == 0x10);
+        break;
+    case 0x05 ... 0x09:
+    case 0x11:
+    case 0x14 ... 0x15:
+    case 0x2f:
+        run_register_operation(machine, reader, code);
+        break;
+    case 0x2e: // DW_CFA_GNU_args_size
+        read_uleb(reader);
+        break;
+    default:
+        reader->is_broken = true;
+    }
+}
+
+/* How far an operation moves the location; 0 for one that does not. */
+static bool read_advance(struct reader *reader, uint8_t code, uint64_t *advance)
+{
+    if (code >> 6 == 1)
+        *advance = code & 0x3f;
+    else if (code == 0x02)
+        *advance = read_u8(reader);
+    else if (code == 0x03)
+        *advance = read_u16(reader);
+    else if (code == 0x04)
+        *advance = read_u32(reader);
+    else
+        return false;
+    return true;
+}
+
+/* Runs a program until it has passed the address. */
+static bool run_program(struct machine *machine, struct reader *reader, uintptr_t address)
+{
+    uint64_t advance;
+    while (reader->at < reader->limit && !reader->is_broken && machine->location <= address) {
+        uint8_t code = read_u8(reader);
+        if (read_advance(reader, code, &advance)) {
+            if (address - machine->location < advance * machine->unit->code_factor)
+                break;
+            machine->location += advance * machine->unit->code_factor;
+        } else if (code >> 6 == 2) {
+            set_rule(machine, code & 0x3f, RULE_AT_CFA,
+                     (int64_t)read_uleb(reader) * machine->unit->data_factor);
+        } else if (code >> 6 == 3) {
+            restore_rule(machine, code & 0x3f);
+        } else {
+            run_extended(machine, reader, code);
+        }
+    }
+    return !reader->is_broken;
+}
+
+static bool fits_words(int64_t bytes, int64_t limit)
+{
+    return bytes % (int64_t)sizeof(uintptr_t) == 0 && bytes / 8 >= -limit && bytes / 8 < limit;
+}
+
+static struct step pack(const struct row *row)
+{
+    struct step step = {.kind = STEP_UNKNOWN};
+    if (row->ra.kind == RULE_UNDEFINED)
+        step.kind = STEP_END;
+    if (row->ra.kind != RULE_AT_CFA || !fits_words(row->ra.offset, 128) ||
+        row->cfa_offset < -(1 << 19) || row->cfa_offset >= 1 << 19)
+        return step;
+    if (row->fp.kind == RULE_AT_CFA || row->fp.kind == RULE_EXPRESSION) {
+        if (!fits_words(row->fp.offset, 2048))
+            return step;
+        step.fp_rule = row->fp.kind == RULE_AT_CFA ? FP_AT_FRAME : FP_AT_FP;
+        step.fp_offset = (int32_t)(row->fp.offset / 8);
+    } else if (row->fp.kind == RULE_OTHER) {
+        return step;
+    }
+    if (row->cfa_register == REG_FP)
+        step.kind = row->cfa_is_expression ? STEP_FP_SAVED : STEP_FP;
+    else if (row->cfa_register == REG_SP && !row->cfa_is_expression)
+        step.kind = STEP_SP;
+    step.offset = (int32_t)row->cfa_offset;
+    step.ra_offset = (int8_t)(row->ra.offset / 8);
+    return step;
+}
+
+struct step unwind_cfi_step(const struct object *object, uintptr_t address)
+{
+    const struct step unknown = {.kind = STEP_UNKNOWN};
+    uintptr_t fde = object->table != 0 ? find_fde(object, address) : 0;
+    if (fde == 0)
+        return unknown;
+    struct reader reader = open_record(object, fde);
+    uintptr_t id_place = reader.at;
+    uint32_t id = read_u32(&reader);
+    struct unit unit;
+    if (reader.is_broken || id == 0 || !read_cie(object, id_place - id, &unit))
+        return unknown;
+    uintptr_t start = read_pointer(&reader, unit.address_encoding);
+    uintptr_t bytes = (uintptr_t)read_value(&reader, unit.address_encoding & 0x0f);
+    if (unit.has_augmentation)
+        reader.at += min_size((size_t)read_uleb(&reader), reader.limit - reader.at);
+    if (reader.is_broken || address - start >= bytes)
+        return unknown;
+    if (unit.is_signal)
+        return (struct step){.kind = STEP_SIGNAL};
+    struct machine machine = {.unit = &unit, .location = start};
+    struct reader program = reader_at(object, unit.program, unit.program_limit);
+    if (!run_program(&machine, &program, UINTPTR_MAX))
+        return unknown;
+    machine.initial = machine.row;
+    machine.location = start;
+    return run_program(&machine, &reader, address) ? pack(&machine.row) : unknown;
+}

@@ -1,0 +1,43 @@
+/* How to step from a frame to its caller, read from the compiler's unwind table (.eh_frame).
+ *
+ * Follows DWARF 4, section 6.4, and the LSB's description of .eh_frame and .eh_frame_hdr. Every byte
+ * is checked to lie inside the table: one that is cut off or makes no sense yields STEP_UNKNOWN.
+ * Kept of the registers are those a step can need: the stack pointer, the frame pointer and the
+ * return address. */
+#ifndef HPM_PROF_UNWIND_CFI_H
+#define HPM_PROF_UNWIND_CFI_H
+
+#include "base/base.h"
+#include "prof/objects.h"
+
+enum step_kind {
+    STEP_UNKNOWN, // no rule: try the frame pointer
+    STEP_END,     // the thread's first frame
+    STEP_SP,      // frame address = stack pointer + offset
+    STEP_FP,      // frame address = frame pointer + offset
+    STEP_FP_SAVED, // frame address = the word at frame pointer + offset
+    STEP_SIGNAL,  // the frame the kernel made for a signal handler
+};
+
+enum frame_pointer_rule {
+    FP_SAME,     // the caller's is unchanged
+    FP_AT_FRAME, // it is saved at frame address + fp_offset
+    FP_AT_FP,    // it is saved at frame pointer + fp_offset
+};
+
+/* The return address is saved at frame address + ra_offset; the caller's stack pointer is the frame
+ * address. Eight bytes: an entry of the cache holds it whole. */
+struct step {
+    uint8_t kind;
+    uint8_t fp_rule;
+    int8_t ra_offset;  // in words
+    int8_t spare;
+    int32_t offset : 20;
+    int32_t fp_offset : 12; // in words
+};
+static_assert(sizeof(struct step) == 8, "a step is one word");
+
+/* The rule for code at `address`, which lies in the object. */
+struct step unwind_cfi_step(const struct object *object, uintptr_t address);
+
+#endif
