@@ -4,7 +4,7 @@
 #include "base/print.h"
 #include "heap/pagemap.h"
 
-enum { POP_WALK_MAX = 4 * SLAB_OBJECTS_MAX };
+enum { POP_WALK_MAX = 4 * SLAB_OBJECTS_MAX, SWAPS_PER_CHECK = 8 };
 
 struct tcache tcache_none;
 HPM_TLS struct tcache *tcache_self = &tcache_none;
@@ -112,29 +112,33 @@ static void keep_rest(struct tcache_list *list, unsigned class, struct batch res
     owner_store(&list->room, list->capacity - (int32_t)rest.count);
 }
 
-/* What to hand out next: the push list when it is worth it, else a list from outside. All lists are
- * checked where they end, in a slab or with the process; of a list that goes round here, the first
- * object is looked at each time. */
-static struct batch next_batch(struct tcache_list *list, unsigned class)
+/* A list from outside, or the push list however short when there is none. */
+static HPM_NOINLINE struct batch fetch_batch(struct tcache_list *list, unsigned class)
 {
     if (list->capacity == 0)
         grow_capacity(list, class);
-    size_t pushed = pushed_count(list);
-    if (pushed * 2 >= (size_t)list->capacity) {
-        central_check(list->push, class);
-        return take_pushed(list);
-    }
     struct batch batch = central_take(class, (size_t)list->capacity);
-    if (batch.count == 0 && pushed != 0)
+    if (batch.count == 0 && pushed_count(list) != 0)
         batch = take_pushed(list);
     grow_capacity(list, class);
     return batch;
 }
 
+/* All lists are checked where they end, in a slab or with the process. Of lists that go round in a
+ * thread, the first object is looked at now and then. */
+static struct batch swap(struct tcache *cache, struct tcache_list *list, unsigned class)
+{
+    if (unlikely(++cache->swap_count % SWAPS_PER_CHECK == 0))
+        central_check(list->push, class);
+    return take_pushed(list);
+}
+
 void *tcache_refill(struct tcache *cache, unsigned class)
 {
     struct tcache_list *list = &cache->lists[class];
-    struct batch batch = next_batch(list, class);
+    size_t pushed = pushed_count(list);
+    bool is_worth_it = pushed != 0 && pushed * 2 >= (size_t)list->capacity;
+    struct batch batch = likely(is_worth_it) ? swap(cache, list, class) : fetch_batch(list, class);
     if (unlikely(batch.count == 0))
         return NULL;
     if (unlikely(batch.count > (uint64_t)list->allowance))
@@ -172,14 +176,24 @@ bool tcache_holds(const struct tcache *cache, unsigned class, const void *object
            chain_holds(list->pop, POP_WALK_MAX, object);
 }
 
+/* The first object that occurs again among `count`. */
+static const struct object *pushed_twice(const struct object *at, size_t count)
+{
+    for (; count > 1 && !chain_holds(at->next, count - 1, at); count--)
+        at = at->next;
+    return at;
+}
+
 /* Dies unless `count` objects of the class follow, and then an end: an object that is on the list
  * twice makes it a ring. */
-static void check_chain(const struct object *at, size_t count, unsigned class)
+static void check_chain(const struct object *head, size_t count, unsigned class)
 {
+    const struct object *at = head;
     for (size_t i = 0; i < count; i++, at = at->next)
         central_check(at, class);
     if (unlikely(at != NULL))
-        die("double free of %p: object of %zu bytes", (const void *)at, sizeclass_bytes(class));
+        die("double free of %p: object of %zu bytes", (const void *)pushed_twice(head, count),
+            sizeclass_bytes(class));
 }
 
 void tcache_check(const struct tcache *cache)

@@ -1,24 +1,19 @@
 #include "prof/sampler.h"
 
 static _Atomic size_t interval_bytes;
-static _Atomic uint32_t epoch = 1;
+_Atomic uint32_t sampler_current_epoch = 1;
 
 #define DRAW_MAX ((int64_t)1 << 40)
 
 void sampler_set_interval(size_t bytes)
 {
     atomic_store_explicit(&interval_bytes, bytes, memory_order_relaxed);
-    atomic_fetch_add_explicit(&epoch, 1, memory_order_release);
+    atomic_fetch_add_explicit(&sampler_current_epoch, 1, memory_order_release);
 }
 
 size_t sampler_interval(void)
 {
     return atomic_load_explicit(&interval_bytes, memory_order_relaxed);
-}
-
-uint32_t sampler_epoch(void)
-{
-    return atomic_load_explicit(&epoch, memory_order_relaxed);
 }
 
 void sampler_init(struct sampler *sampler, uint64_t seed)

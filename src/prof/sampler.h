@@ -17,7 +17,13 @@ struct sampler {
  * numbers drawn before are void. */
 void sampler_set_interval(size_t bytes);
 size_t sampler_interval(void);
-uint32_t sampler_epoch(void);
+
+extern HPM_HIDDEN _Atomic uint32_t sampler_current_epoch;
+
+HPM_INLINE uint32_t sampler_epoch(void)
+{
+    return atomic_load_explicit(&sampler_current_epoch, memory_order_relaxed);
+}
 
 void sampler_init(struct sampler *sampler, uint64_t seed);
 
