@@ -9,7 +9,13 @@
 
 static inline struct stack *fake_stack(const uintptr_t *frames, size_t depth, bool is_truncated)
 {
-    struct stack *stack = calloc(1, sizeof(*stack) + depth * sizeof(*frames));
+    static _Alignas(struct stack) char space[1 << 16];
+    static size_t used;
+    size_t bytes = sizeof(struct stack) + depth * sizeof(*frames);
+    if (bytes > sizeof(space) - used)
+        abort();
+    struct stack *stack = (struct stack *)(void *)(space + used);
+    used += round_up(bytes, _Alignof(struct stack));
     stack->depth = (uint16_t)depth;
     stack->is_truncated = is_truncated;
     memcpy(stack->frames, frames, depth * sizeof(*frames));
