@@ -185,5 +185,5 @@ __attribute__((destructor)) static void stop_library(void)
     if (tcache_self != &tcache_none)
         tcache_check(tcache_self);
     if (option_number(OPTION_DUMP_AT_EXIT) != 0 && options_program_matches(NULL))
-        dump_request("exit");
+        dump_all("exit");
 }

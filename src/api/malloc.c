@@ -44,13 +44,13 @@ HPM_API static void *alloc_single(unsigned class)
     return batch.head;
 }
 
-/* The list ran dry: that is when a sample may be due, and when the list is filled again. */
-HPM_API static inline void *refill(size_t bytes, unsigned class)
+/* Fills a list that the thread's own frees cannot fill. */
+HPM_API_SLOW static void *fill(size_t bytes, unsigned class)
 {
     struct thread *thread = lifecycle_thread();
     if (unlikely(thread == NULL))
         return alloc_single(class);
-    if (unlikely(thread->cache.lists[class].allowance <= 0 || sampling_is_void(thread))) {
+    if (thread->cache.lists[class].allowance <= 0 || sampling_is_void(&thread->cache)) {
         void *sample = sampling_renew(thread, class, bytes);
         if (sample != NULL)
             return sample;
@@ -59,14 +59,26 @@ HPM_API static inline void *refill(size_t bytes, unsigned class)
     return likely(object != NULL) ? object : out_of_memory();
 }
 
+/* The list ran dry: that is when a sample may be due, and when the list is filled again. */
+HPM_API static inline void *refill(size_t bytes, unsigned code)
+{
+    struct tcache *cache = tcache_self;
+    if (likely(!sampling_is_void(cache))) {
+        void *object = tcache_swap(cache, tcache_list_of(cache, code), code);
+        if (likely(object != NULL))
+            return object;
+    }
+    return fill(bytes, sizeclass_from_code(code));
+}
+
 HPM_API_SLOW void *malloc_slow(size_t bytes)
 {
-    return refill(bytes, sizeclass_from_code(sizeclass_code_of(bytes)));
+    return refill(bytes, sizeclass_code_of(bytes));
 }
 
 HPM_API_SLOW static void *refill_aligned(size_t bytes, unsigned code)
 {
-    return refill(bytes, sizeclass_from_code(code));
+    return refill(bytes, code);
 }
 
 HPM_API static struct span *alloc_large(size_t bytes, size_t alignment, bool *is_zeroed)

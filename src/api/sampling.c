@@ -35,7 +35,7 @@ static void draw(struct thread *thread, unsigned class)
 HPM_API_SLOW void *sampling_renew(struct thread *thread, unsigned class, size_t bytes)
 {
     struct tcache_list *list = &thread->cache.lists[class];
-    if (sampling_is_void(thread)) {
+    if (sampling_is_void(&thread->cache)) {
         thread->cache.allowance_epoch = sampler_epoch();
         tcache_unset_allowances(&thread->cache);
     }

@@ -14,9 +14,9 @@ HPM_INLINE void *sampling_renew(struct thread *thread, unsigned class, size_t by
     return NULL;
 }
 
-HPM_INLINE bool sampling_is_void(struct thread *thread)
+HPM_INLINE bool sampling_is_void(const struct tcache *cache)
 {
-    (void)thread;
+    (void)cache;
     return false;
 }
 
@@ -31,9 +31,9 @@ HPM_INLINE sample_tag sampling_toss(struct thread *thread, size_t bytes, size_t 
 void *sampling_renew(struct thread *thread, unsigned class, size_t bytes);
 
 /* Whether the thread's allowances were drawn before the interval changed. */
-HPM_INLINE bool sampling_is_void(struct thread *thread)
+HPM_INLINE bool sampling_is_void(const struct tcache *cache)
 {
-    return thread->cache.allowance_epoch != sampler_epoch();
+    return cache->allowance_epoch != sampler_epoch();
 }
 
 /* Tosses for a large block; the tag of its record, or 0 when it is no sample. */

@@ -4,7 +4,7 @@
 #include "base/print.h"
 #include "heap/pagemap.h"
 
-enum { POP_WALK_MAX = 4 * SLAB_OBJECTS_MAX, SWAPS_PER_CHECK = 8 };
+enum { POP_WALK_MAX = 4 * SLAB_OBJECTS_MAX };
 
 struct tcache tcache_none;
 HPM_TLS struct tcache *tcache_self = &tcache_none;
@@ -124,21 +124,16 @@ static HPM_NOINLINE struct batch fetch_batch(struct tcache_list *list, unsigned 
     return batch;
 }
 
-/* All lists are checked where they end, in a slab or with the process. Of lists that go round in a
- * thread, the first object is looked at now and then. */
-static struct batch swap(struct tcache *cache, struct tcache_list *list, unsigned class)
+void tcache_check_first(const struct tcache_list *list, unsigned class)
 {
-    if (unlikely(++cache->swap_count % SWAPS_PER_CHECK == 0))
-        central_check(list->push, class);
-    return take_pushed(list);
+    central_check(list->push, class);
 }
 
 void *tcache_refill(struct tcache *cache, unsigned class)
 {
     struct tcache_list *list = &cache->lists[class];
-    size_t pushed = pushed_count(list);
-    bool is_worth_it = pushed != 0 && pushed * 2 >= (size_t)list->capacity;
-    struct batch batch = likely(is_worth_it) ? swap(cache, list, class) : fetch_batch(list, class);
+    bool is_worth_it = list->push != NULL && pushed_count(list) * 2 >= (size_t)list->capacity;
+    struct batch batch = is_worth_it ? take_pushed(list) : fetch_batch(list, class);
     if (unlikely(batch.count == 0))
         return NULL;
     if (unlikely(batch.count > (uint64_t)list->allowance))

@@ -75,6 +75,32 @@ HPM_INLINE void tcache_push(struct tcache_list *list, struct object *object)
     owner_store(&list->push, object);
 }
 
+/* Looks whether the first pushed object is one of the class; dies if not. */
+void tcache_check_first(const struct tcache_list *list, unsigned class);
+
+/* The usual refill: the push list, when it is at least half full and within the allowance, becomes
+ * the pop list; its first object is returned. NULL: tcache_refill has to see to it.
+ *
+ * All lists are checked where they end, in a slab or with the process. Of lists that go round in a
+ * thread, the first object is looked at now and then. */
+HPM_INLINE void *tcache_swap(struct tcache *cache, struct tcache_list *list, unsigned code)
+{
+    enum { SWAPS_PER_CHECK = 8 };
+    struct object *head = list->push;
+    int32_t capacity = list->capacity, pushed = capacity - list->room;
+    if (unlikely(head == NULL || pushed * 2 < capacity || pushed > list->allowance))
+        return NULL;
+    if (unlikely(++cache->swap_count % SWAPS_PER_CHECK == 0))
+        tcache_check_first(list, sizeclass_from_code(code));
+    owner_store(&list->push, NULL);
+    owner_store(&list->room, capacity);
+    atomic_signal_fence(memory_order_seq_cst);
+    list->allowance -= pushed;
+    owner_store(&list->pop, head->next);
+    head->mark = 0;
+    return head;
+}
+
 /* One object from a list that ran dry, and more on the list. The allowance must be above 0; it is
  * lowered by what is handed out. NULL: no memory. */
 void *tcache_refill(struct tcache *cache, unsigned class);
