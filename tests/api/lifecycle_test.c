@@ -1,0 +1,248 @@
+/* malloc at unusual times: before constructors, as threads end, after fork, from opened libraries,
+ * and after the library's own destructor. */
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <malloc.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "tap.h"
+
+/* Sizes that are small, large, and huge. */
+static const size_t sizes[] = {1, 100, 5000, 32768, 100000, 40000000};
+enum { SIZES = sizeof(sizes) / sizeof(sizes[0]) };
+
+static bool use_malloc(void)
+{
+    bool is_fine = true;
+    for (int i = 0; i < SIZES; i++) {
+        char *block = malloc(sizes[i]);
+        if (block == NULL)
+            return false;
+        block[0] = block[sizes[i] - 1] = 1;
+        char *zeroed = calloc(1, sizes[i]);
+        is_fine &= zeroed != NULL && zeroed[0] == 0 && zeroed[sizes[i] - 1] == 0;
+        block = realloc(block, sizes[i] * 2);
+        is_fine &= block != NULL && block[0] == 1;
+        free(zeroed);
+        free(block);
+    }
+    return is_fine;
+}
+
+static char *early_small, *early_large;
+static bool was_fine_early;
+
+/* After all destructors, for it was registered before any constructor ran. */
+static void at_the_very_end(void)
+{
+    char *block = malloc(1000), *large = malloc(500000);
+    bool is_fine = block != NULL && large != NULL && use_malloc();
+    free(block);
+    free(large);
+    if (!is_fine)
+        _exit(77);
+}
+
+static void begin_early(int count, char **arguments, char **environment)
+{
+    (void)count, (void)arguments, (void)environment;
+    was_fine_early = use_malloc();
+    early_small = strcpy(malloc(100), "from before all constructors");
+    early_large = strcpy(malloc(100000), "a large one too");
+    atexit(at_the_very_end);
+}
+
+__attribute__((section(".preinit_array"), used)) static void (*early)(int, char **, char **) =
+    begin_early;
+
+TEST(lifecycle, malloc_works_before_any_constructor)
+{
+    CHECK(was_fine_early);
+    CHECK_TEXT(early_small, "from before all constructors");
+    CHECK_TEXT(early_large, "a large one too");
+    free(early_small);
+    free(early_large);
+}
+
+/* Runs in a child and tells how it ended: 0 when all was well. */
+static int run_child(void (*work)(void))
+{
+    fflush(NULL);
+    pid_t child = fork();
+    if (child == 0) {
+        alarm(30);
+        work();
+    }
+    int status = -1;
+    waitpid(child, &status, 0);
+    return status;
+}
+
+static void exit_normally(void)
+{
+    exit(0);
+}
+
+TEST(lifecycle, malloc_works_in_atexit_handlers_and_after_the_librarys_destructor)
+{
+    CHECK_EQUAL(run_child(exit_normally), 0);
+}
+
+enum { KEYS = 20 };
+static pthread_key_t keys[KEYS];
+static _Atomic int destroyed, failed_in_destructors;
+
+/* Comes back until the C library gives up: four rounds for each key. */
+static void destroy(void *block)
+{
+    destroyed++;
+    failed_in_destructors += !use_malloc();
+    free(block);
+    for (int i = 0; i < KEYS; i++)
+        pthread_setspecific(keys[i], i % 2 == 0 ? NULL : pthread_getspecific(keys[i]));
+}
+
+static void *set_keys(void *unused)
+{
+    for (int i = 0; i < KEYS; i++)
+        pthread_setspecific(keys[i], malloc(100 + (size_t)i * 1000));
+    return unused;
+}
+
+TEST(lifecycle, malloc_works_in_destructors_of_thread_keys)
+{
+    for (int i = 0; i < KEYS; i++)
+        pthread_key_create(&keys[i], destroy);
+    for (int round = 0; round < 20; round++) {
+        pthread_t thread;
+        pthread_create(&thread, NULL, set_keys, NULL);
+        pthread_join(thread, NULL);
+    }
+    CHECK(destroyed > 0);
+    CHECK_EQUAL(failed_in_destructors, 0);
+    for (int i = 0; i < KEYS; i++)
+        pthread_key_delete(keys[i]);
+}
+
+static _Atomic bool is_over;
+
+static void *churn(void *unused)
+{
+    void *blocks[64] = {NULL};
+    for (unsigned i = 0, seed = 1; !is_over; i++) {
+        free(blocks[i % 64]);
+        blocks[i % 64] = malloc((size_t)rand_r(&seed) % 2000 + (i % 1000 == 0 ? 100000 : 0));
+    }
+    for (int i = 0; i < 64; i++)
+        free(blocks[i]);
+    return unused;
+}
+
+static void *use_in_thread(void *is_fine)
+{
+    *(bool *)is_fine = use_malloc();
+    return NULL;
+}
+
+static bool thread_can_use_malloc(void)
+{
+    pthread_t thread;
+    bool is_fine = false;
+    return pthread_create(&thread, NULL, use_in_thread, &is_fine) == 0 &&
+           pthread_join(thread, NULL) == 0 && is_fine;
+}
+
+static void be_grandchild(void)
+{
+    _exit(use_malloc() && thread_can_use_malloc() ? 0 : 1);
+}
+
+static void be_child(void)
+{
+    bool is_fine = use_malloc() && thread_can_use_malloc();
+    is_fine &= run_child(be_grandchild) == 0;
+    _exit(is_fine ? 0 : 1);
+}
+
+TEST(lifecycle, children_of_a_program_with_busy_threads_can_allocate_run_threads_and_fork)
+{
+    enum { THREADS = 4, FORKS = 100 };
+    pthread_t threads[THREADS];
+    is_over = false;
+    for (int i = 0; i < THREADS; i++)
+        pthread_create(&threads[i], NULL, churn, NULL);
+    int failed = 0;
+    for (int i = 0; i < FORKS; i++)
+        failed += run_child(be_child) != 0;
+    is_over = true;
+    for (int i = 0; i < THREADS; i++)
+        pthread_join(threads[i], NULL);
+    CHECK_EQUAL(failed, 0);
+}
+
+static void *_Atomic handed_over[100];
+
+static void *live_shortly(void *number)
+{
+    for (size_t i = 1; i < 60; i++) {
+        void *block = malloc(i * 50);
+        free(atomic_exchange(&handed_over[((uintptr_t)number + i) % 100], block));
+        free(malloc(i * 500));
+    }
+    return NULL;
+}
+
+static void run_threads(int count)
+{
+    enum { AT_ONCE = 8 };
+    pthread_t threads[AT_ONCE];
+    for (uintptr_t i = 0; (int)i < count; i += AT_ONCE) {
+        for (uintptr_t n = 0; n < AT_ONCE; n++)
+            pthread_create(&threads[n], NULL, live_shortly, (void *)(i + n));
+        for (int n = 0; n < AT_ONCE; n++)
+            pthread_join(threads[n], NULL);
+    }
+}
+
+TEST(lifecycle, ten_thousand_threads_leave_nothing_behind)
+{
+    run_threads(400);
+    struct mallinfo2 before = mallinfo2();
+    run_threads(10000);
+    struct mallinfo2 after = mallinfo2();
+    CHECK(after.arena < before.arena + (8 << 20));
+    CHECK(after.uordblks < before.uordblks + (1 << 20));
+    printf("# arena %zu, then %zu; in use %zu, then %zu\n", before.arena, after.arena,
+           before.uordblks, after.uordblks);
+}
+
+#ifdef PLUGIN_PATH
+/* What a plugin allocates the program frees, and the other way round, its whole life through. */
+TEST(lifecycle, an_opened_library_uses_the_same_heap)
+{
+    int flags[] = {RTLD_NOW, RTLD_LAZY | RTLD_GLOBAL, RTLD_NOW | RTLD_DEEPBIND};
+    for (int i = 0; i < 3; i++) {
+        void *plugin = dlopen(PLUGIN_PATH, flags[i]);
+        if (plugin == NULL)
+            tap_fail(__FILE__, __LINE__, "%s", dlerror());
+        CHECK(plugin != NULL);
+        if (plugin == NULL)
+            return;
+        char *(*get_early)(void) = (char *(*)(void))dlsym(plugin, "plugin_get_early");
+        char *(*allocate)(size_t) = (char *(*)(size_t))dlsym(plugin, "plugin_allocate");
+        void (*give_back)(void *) = (void (*)(void *))dlsym(plugin, "plugin_free");
+        CHECK_TEXT(get_early(), "from the plugin's constructor");
+        char *block = allocate(1000);
+        CHECK(malloc_usable_size(block) >= 1000);
+        give_back(malloc(1000));
+        give_back(malloc(100000));
+        dlclose(plugin);
+        free(block);
+    }
+    CHECK(use_malloc());
+}
+#endif

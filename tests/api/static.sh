@@ -1,0 +1,78 @@
+#!/bin/bash
+# Static programs: a C and a C++ one linked with libhpmalloc.a run all their tests, and dump.
+# shellcheck source=tests/preload/common.bash
+. "$(dirname "$0")/../preload/common.bash"
+
+archive=$top_builddir/.libs/libhpmalloc.a
+cc=${CC:-cc}
+cxx=${CXX:-c++}
+[ -e "$archive" ] || skip_all "there is no $archive"
+
+# build COMPILER SOURCE OUTPUT
+build()
+{
+    # shellcheck disable=SC2086
+    $1 -O2 -g -static -fno-builtin -Wno-error -I"$top_srcdir/include" -I"$top_srcdir/tests" \
+        -I"$top_srcdir/tests/api" -o "$3" "$2" "$archive" -lpthread $HPM_LIBS
+}
+HPM_LIBS=${HPM_LIBS:-}
+
+echo 'int main(void) { return 0; }' >"$work/nothing.c"
+build "$cc" "$work/nothing.c" "$work/nothing" >/dev/null 2>&1 ||
+    skip_all "this machine links no static programs"
+
+# Some names live in the same object of a static C library as malloc: they must not come in.
+passes()
+{
+    (cd "$work" && timeout 120 env HPMALLOC_DUMP_AT_EXIT=1 HPMALLOC_DUMP_PATH="$work/$1" \
+        HPMALLOC_SAMPLE_INTERVAL=16k "$work/$1") >"$work/log" 2>&1 || {
+        grep -v '^ok' "$work/log"
+        return 1
+    }
+}
+
+dumped()
+{
+    gzip -t "$work/$1.pb.gz"
+}
+
+# is_ours PROGRAM: its malloc is the library's.
+is_ours()
+{
+    nm "$1" | grep -q ' hpm_malloc$' && nm "$1" | grep -q ' malloc_slow$' &&
+        ! nm "$1" | grep -q ' _int_malloc$'
+}
+
+# static NAME COMPILER SOURCE
+static()
+{
+    check "a static program links: $1" build "$2" "$top_srcdir/tests/api/$3" "$work/$1"
+    [ -x "$work/$1" ] || return
+    check "its allocator is the library's alone: $1" is_ours "$work/$1"
+    check "it passes its tests: $1" passes "$1"
+    check "it leaves a profile: $1" dumped "$1"
+}
+
+static conformance "$cc" conformance.c
+static lifecycle "$cc" lifecycle_test.c
+static cxx "$cxx" cxx_test.cc
+
+cat >"$work/new.cc" <<'END'
+#include <new>
+static volatile unsigned long impossible = 1ul << 60;
+int main()
+{
+    try {
+        delete[] new char[impossible];
+    } catch (const std::bad_alloc &) {
+        return 0;
+    }
+    return 1;
+}
+END
+throws()
+{
+    build "$cxx" "$work/new.cc" "$work/new" && timeout 20 "$work/new"
+}
+check "a failing new throws in a static program that names nothing else of the C++ library" throws
+finish

@@ -1,0 +1,272 @@
+/* One crime for each argument. Prints the address it is about, commits it, and ends normally: that
+ * is when the library looks at what it had no reason to look at before. */
+#define _GNU_SOURCE
+#include <pthread.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "hpmalloc.h"
+
+/* Through these the compiler sees no crime. */
+static void *(*volatile allocate)(size_t) = hpm_malloc;
+static void (*volatile release)(void *) = hpm_free;
+static void *(*volatile resize)(void *, size_t) = hpm_realloc;
+static size_t (*volatile measure)(const void *) = hpm_usable_size;
+
+static char global[64];
+
+static char *announce(void *address)
+{
+    char line[32];
+    int length = snprintf(line, sizeof(line), "%p\n", address);
+    if (write(STDOUT_FILENO, line, (size_t)length) != length)
+        abort();
+    return address;
+}
+
+static void free_twice(size_t bytes)
+{
+    void *block = announce(allocate(bytes));
+    release(block);
+    release(block);
+}
+
+static void free_twice_small(void)
+{
+    free_twice(64);
+}
+
+static void free_twice_largest_small(void)
+{
+    free_twice(32768);
+}
+
+static void free_twice_large(void)
+{
+    free_twice(100000);
+}
+
+static void free_twice_huge(void)
+{
+    free_twice(40000000);
+}
+
+static void free_twice_beside_live(void)
+{
+    allocate(64);
+    free_twice(64);
+    allocate(64);
+}
+
+/* `count` other objects of the size are freed in between; the one is from their middle. */
+static void free_again_after(size_t bytes, int count)
+{
+    static void *others[100000];
+    for (int i = 0; i < count; i++)
+        others[i] = allocate(bytes);
+    void *block = announce(others[count / 2]);
+    for (int i = 0; i < count; i++)
+        release(others[i]);
+    release(block);
+}
+
+static void free_again_after_10(void)
+{
+    free_again_after(64, 10);
+}
+
+static void free_again_after_1000(void)
+{
+    free_again_after(64, 1000);
+}
+
+static void free_again_after_100000(void)
+{
+    free_again_after(64, 100000);
+}
+
+static void *release_in_thread(void *block)
+{
+    release(block);
+    return NULL;
+}
+
+static void free_again_in_thread(void)
+{
+    pthread_t thread;
+    void *block = announce(allocate(64));
+    pthread_create(&thread, NULL, release_in_thread, block);
+    pthread_join(thread, NULL);
+    release(block);
+}
+
+static pthread_barrier_t barrier;
+
+static void *release_and_wait(void *block)
+{
+    release(block);
+    pthread_barrier_wait(&barrier);
+    pthread_barrier_wait(&barrier);
+    return NULL;
+}
+
+static void free_again_beside_thread(void)
+{
+    pthread_t thread;
+    void *block = announce(allocate(64));
+    pthread_barrier_init(&barrier, NULL, 2);
+    pthread_create(&thread, NULL, release_and_wait, block);
+    pthread_barrier_wait(&barrier);
+    release(block);
+    pthread_barrier_wait(&barrier);
+    pthread_join(thread, NULL);
+}
+
+static void free_inside(size_t bytes, size_t offset)
+{
+    char *block = allocate(bytes);
+    release(announce(block + offset));
+}
+
+static void free_inside_small(void)
+{
+    free_inside(64, 16);
+}
+
+static void free_inside_small_odd(void)
+{
+    free_inside(1000, 333);
+}
+
+static void free_inside_large(void)
+{
+    free_inside(100000, 4096);
+}
+
+static void free_inside_huge(void)
+{
+    free_inside(40000000, 4096);
+}
+
+static void free_far_inside_huge(void)
+{
+    free_inside(40000000, 20000000);
+}
+
+static void free_stack(void)
+{
+    char local[64];
+    release(announce(local + (16 - (uintptr_t)local % 16)));
+}
+
+static void free_global(void)
+{
+    release(announce(global));
+}
+
+static void free_mapping(void)
+{
+    release(announce(mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)));
+}
+
+static void free_near_null(void)
+{
+    release(announce((void *)16));
+}
+
+static void resize_global(void)
+{
+    resize(announce(global), 1000);
+}
+
+static void resize_freed_small(void)
+{
+    void *block = announce(allocate(64));
+    release(block);
+    resize(block, 64);
+}
+
+static void resize_freed_small_to_more(void)
+{
+    void *block = announce(allocate(64));
+    release(block);
+    resize(block, 640);
+}
+
+static void resize_freed_large(void)
+{
+    void *block = announce(allocate(100000));
+    release(block);
+    resize(block, 200000);
+}
+
+static void resize_inside_small(void)
+{
+    char *block = allocate(64);
+    resize(announce(block + 16), 1000);
+}
+
+static void resize_inside_large(void)
+{
+    char *block = allocate(100000);
+    resize(announce(block + 8192), 200000);
+}
+
+static void measure_global(void)
+{
+    measure(announce(global));
+}
+
+static void no_crime(void)
+{
+    release(announce(allocate(64)));
+}
+
+#define CRIME(name) {#name, name}
+static const struct {
+    const char *name;
+    void (*commit)(void);
+} crimes[] = {
+    CRIME(free_twice_small),
+    CRIME(free_twice_beside_live),
+    CRIME(free_twice_largest_small),
+    CRIME(free_twice_large),
+    CRIME(free_twice_huge),
+    CRIME(free_again_after_10),
+    CRIME(free_again_after_1000),
+    CRIME(free_again_after_100000),
+    CRIME(free_again_in_thread),
+    CRIME(free_again_beside_thread),
+    CRIME(free_inside_small),
+    CRIME(free_inside_small_odd),
+    CRIME(free_inside_large),
+    CRIME(free_inside_huge),
+    CRIME(free_far_inside_huge),
+    CRIME(free_stack),
+    CRIME(free_global),
+    CRIME(free_mapping),
+    CRIME(free_near_null),
+    CRIME(resize_global),
+    CRIME(resize_freed_small),
+    CRIME(resize_freed_small_to_more),
+    CRIME(resize_freed_large),
+    CRIME(resize_inside_small),
+    CRIME(resize_inside_large),
+    CRIME(measure_global),
+    CRIME(no_crime),
+};
+
+int main(int count, char **arguments)
+{
+    for (size_t i = 0; i < sizeof(crimes) / sizeof(crimes[0]); i++) {
+        if (count == 2 && strcmp(arguments[1], crimes[i].name) == 0) {
+            crimes[i].commit();
+            return 0;
+        }
+    }
+    return 2;
+}

@@ -1,0 +1,190 @@
+/* Each crime ends with one line that says what was done, and abort(). */
+#define _GNU_SOURCE
+#include <fcntl.h>
+
+#include "dies.h"
+#include "tap.h"
+
+/* What a program printed, and how it ended. */
+struct ending {
+    char address[64], said[4096];
+    int status;
+};
+
+static void exec_crime(const char *name, const char *interval, const int *out, const int *errors)
+{
+    dup2(out[1], STDOUT_FILENO);
+    dup2(errors[1], STDERR_FILENO);
+    close(out[0]);
+    close(errors[0]);
+    setenv("HPMALLOC_SAMPLE_INTERVAL", interval, 1);
+    alarm(60);
+    execl(CRIME_PATH, CRIME_PATH, name, (char *)NULL);
+    _exit(127);
+}
+
+static struct ending commit(const char *name, const char *interval)
+{
+    struct ending ending;
+    int out[2], errors[2];
+    if (pipe2(out, O_CLOEXEC) != 0 || pipe2(errors, O_CLOEXEC) != 0)
+        abort();
+    fflush(NULL);
+    pid_t child = fork();
+    if (child == 0)
+        exec_crime(name, interval, out, errors);
+    close(out[1]);
+    close(errors[1]);
+    tap_read_all(out[0], ending.address, sizeof(ending.address));
+    tap_read_all(errors[0], ending.said, sizeof(ending.said));
+    close(out[0]);
+    close(errors[0]);
+    waitpid(child, &ending.status, 0);
+    ending.address[strcspn(ending.address, "\n")] = '\0';
+    return ending;
+}
+
+/* `line` has the address as %s. */
+#pragma GCC diagnostic ignored "-Wformat-nonliteral"
+static void check_found(const char *name, const char *interval, const char *line)
+{
+    struct ending ending = commit(name, interval);
+    char body[300], should_say[320];
+    snprintf(body, sizeof(body), line, ending.address);
+    snprintf(should_say, sizeof(should_say), "hpmalloc: %s\n", body);
+    if (!WIFSIGNALED(ending.status) || WTERMSIG(ending.status) != SIGABRT)
+        tap_fail(__FILE__, __LINE__, "%s: wait status %#x, not SIGABRT", name, ending.status);
+    CHECK_TEXT(ending.said, should_say);
+}
+
+/* Found at any interval: with every object a sample, with few, with none. */
+#define DOUBLE_FREE     "double free of %s: object of 64 bytes"
+#define MEMORY_IS_FREE  "double free of %s: its memory is free already"
+#define NOT_OURS        "free of %s: not allocated by hpmalloc, or freed and gone"
+
+TEST(crime, an_innocent_program_ends_in_silence)
+{
+    struct ending ending = commit("no_crime", "512k");
+    CHECK_EQUAL(ending.status, 0);
+    CHECK_TEXT(ending.said, "");
+}
+
+TEST(crime, a_small_block_freed_twice)
+{
+    check_found("free_twice_small", "512k", DOUBLE_FREE);
+    check_found("free_twice_small", "0", DOUBLE_FREE);
+    check_found("free_twice_largest_small", "0", "double free of %s: object of 32768 bytes");
+}
+
+TEST(crime, a_sampled_block_freed_twice)
+{
+    check_found("free_twice_beside_live", "1", DOUBLE_FREE);
+    check_found("free_twice_small", "1", MEMORY_IS_FREE);
+}
+
+TEST(crime, a_large_block_freed_twice)
+{
+    check_found("free_twice_large", "512k", MEMORY_IS_FREE);
+    check_found("free_twice_large", "1", MEMORY_IS_FREE);
+}
+
+TEST(crime, a_huge_block_freed_twice)
+{
+    check_found("free_twice_huge", "512k", NOT_OURS);
+}
+
+TEST(crime, a_small_block_freed_again_after_others)
+{
+    check_found("free_again_after_10", "0", DOUBLE_FREE);
+    check_found("free_again_after_1000", "0", DOUBLE_FREE);
+    check_found("free_again_after_1000", "512k", DOUBLE_FREE);
+}
+
+TEST(crime, a_small_block_freed_again_after_its_slab_went_back)
+{
+    check_found("free_again_after_100000", "0", MEMORY_IS_FREE);
+}
+
+TEST(crime, a_small_block_freed_again_after_the_thread_that_freed_it_ended)
+{
+    check_found("free_again_in_thread", "0", DOUBLE_FREE);
+}
+
+TEST(crime, a_small_block_freed_again_while_another_thread_keeps_it)
+{
+    check_found("free_again_beside_thread", "0", DOUBLE_FREE);
+}
+
+TEST(crime, a_pointer_into_a_small_block)
+{
+    const char *line = "free of %s: it points 16 bytes into an object of 64 bytes";
+    check_found("free_inside_small", "0", line);
+    check_found("free_inside_small", "512k", line);
+    check_found("free_inside_small", "1", line);
+    check_found("free_inside_small_odd", "0",
+                "free of %s: it points 333 bytes into an object of 1024 bytes");
+}
+
+TEST(crime, a_pointer_into_a_large_block)
+{
+    const char *line = "free of %s: it points 4096 bytes into a block of 106496 bytes";
+    check_found("free_inside_large", "512k", line);
+    check_found("free_inside_large", "1", line);
+}
+
+TEST(crime, a_pointer_into_a_huge_block)
+{
+    check_found("free_inside_huge", "512k",
+                "free of %s: it points 4096 bytes into a block of 40001536 bytes");
+    check_found("free_far_inside_huge", "512k", NOT_OURS);
+}
+
+TEST(crime, a_pointer_to_the_stack)
+{
+    check_found("free_stack", "512k", NOT_OURS);
+}
+
+TEST(crime, a_pointer_to_a_global)
+{
+    check_found("free_global", "512k", NOT_OURS);
+}
+
+TEST(crime, a_pointer_to_a_mapping_of_the_programs_own)
+{
+    check_found("free_mapping", "512k", NOT_OURS);
+}
+
+TEST(crime, a_pointer_near_null)
+{
+    check_found("free_near_null", "512k", NOT_OURS);
+}
+
+TEST(crime, realloc_of_what_is_not_ours)
+{
+    check_found("resize_global", "512k", NOT_OURS);
+}
+
+TEST(crime, realloc_of_a_freed_small_block)
+{
+    check_found("resize_freed_small", "0", DOUBLE_FREE);
+    check_found("resize_freed_small_to_more", "0", DOUBLE_FREE);
+    check_found("resize_freed_small", "1", MEMORY_IS_FREE);
+}
+
+TEST(crime, realloc_of_a_freed_large_block)
+{
+    check_found("resize_freed_large", "512k", MEMORY_IS_FREE);
+}
+
+TEST(crime, realloc_of_a_pointer_into_a_block)
+{
+    check_found("resize_inside_small", "0",
+                "free of %s: it points 16 bytes into an object of 64 bytes");
+    check_found("resize_inside_large", "0",
+                "free of %s: it points 8192 bytes into a block of 106496 bytes");
+}
+
+TEST(crime, asking_for_the_size_of_what_is_not_ours)
+{
+    check_found("measure_global", "512k", NOT_OURS);
+}

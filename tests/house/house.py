@@ -1,0 +1,208 @@
+#!/usr/bin/env python3
+"""The laws of the house: who includes whom, what is exported, how long things are, who talks to
+the system, and what the library depends on."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+SOURCE = os.path.abspath(os.environ.get("top_srcdir", "."))
+BUILD = os.path.abspath(os.environ.get("top_builddir", "."))
+LIBRARY = os.path.join(BUILD, ".libs", "libhpmalloc.so")
+
+FILE_LINES_MAX, FUNCTION_LINES_MAX = 600, 60
+
+# What each floor may include; base's rooms also keep the order in which they are built.
+FLOORS = {
+    "base": {"base"},
+    "heap": {"base", "heap"},
+    "prof": {"base", "prof"},
+    "report": {"base", "heap", "prof", "report"},
+    "api": {"base", "heap", "prof", "report", "api"},
+}
+BASE_ROOMS = ["base", "os", "print", "sort", "lock", "meta", "options"]
+REPORT_USES_OF_HEAP = {"stats"}
+MEMORY_CALLS = r"\b(mmap|mmap64|munmap|mremap|madvise|mprotect|sbrk|brk)\s*\("
+UNDONE = r"\b(TO" + r"DO|FIX" + r"ME|XX" + r"X)\b"
+FOLDERS = ["include", "src", "tests", "tools", "bench", "man"]
+TEXT_ENDINGS = (".c", ".h", ".cc", ".py", ".sh", ".bash", ".am", ".md")
+
+test_count = fail_count = 0
+
+
+def report(sentence, faults):
+    global test_count, fail_count
+    test_count += 1
+    for fault in faults:
+        print("# " + fault)
+    fail_count += bool(faults)
+    print("%s %d - house: %s" % ("not ok" if faults else "ok", test_count, sentence), flush=True)
+
+
+def skip(sentence, reason):
+    global test_count
+    test_count += 1
+    print("ok %d - house: %s # SKIP %s" % (test_count, sentence, reason), flush=True)
+
+
+def files(folders, endings):
+    for folder in folders:
+        for place, names, found in os.walk(os.path.join(SOURCE, folder)):
+            names[:] = sorted(n for n in names if n not in ("cache", ".libs", ".deps"))
+            for name in sorted(found):
+                if name.endswith(endings):
+                    yield os.path.relpath(os.path.join(place, name), SOURCE)
+
+
+def lines_of(path):
+    with open(os.path.join(SOURCE, path), errors="replace") as file:
+        return file.read().splitlines()
+
+
+def includes_of(path):
+    for number, line in enumerate(lines_of(path), 1):
+        found = re.match(r'\s*#\s*include\s+"([^"]+)"', line)
+        if found:
+            yield number, found.group(1)
+
+
+def include_fault(path, included):
+    """Why a file may not include another, or None."""
+    floor, room = path.split("/")[1], os.path.basename(path).split(".")[0]
+    if included == "hpmalloc.h":
+        return None if floor in ("api", "report") else "the public header is the upper floors'"
+    if "/" not in included:
+        return "not by its floor"
+    other, other_room = included.split("/")[0], os.path.basename(included).split(".")[0]
+    if other not in FLOORS[floor]:
+        return "%s may not know %s" % (floor, other)
+    if floor == "report" and other == "heap" and room not in REPORT_USES_OF_HEAP:
+        return "only statistics look at the heap"
+    if floor == other == "base" and BASE_ROOMS.index(other_room) > BASE_ROOMS.index(room):
+        return "base's rooms are built in order: " + " ".join(BASE_ROOMS)
+    return None
+
+
+def check_includes():
+    faults = []
+    for path in files(["src"], (".c", ".h")):
+        for number, included in includes_of(path):
+            fault = include_fault(path, included)
+            if fault:
+                faults.append("%s:%d includes %s: %s" % (path, number, included, fault))
+    report("floors include only what is below them", faults)
+
+
+def check_folders():
+    found = {path.split("/")[1] for path in files(["src"], (".c", ".h"))}
+    report("src has the five floors and no other folder",
+           [] if found == set(FLOORS) else [" ".join(sorted(found))])
+
+
+def check_lengths():
+    faults = []
+    for path in files(FOLDERS, TEXT_ENDINGS):
+        length = len(lines_of(path))
+        if length > FILE_LINES_MAX:
+            faults.append("%s has %d lines" % (path, length))
+    report("no file has more than %d lines" % FILE_LINES_MAX, faults)
+
+
+def functions_of(path):
+    """(first line, length) of what begins with a brace at the left edge and ends with one."""
+    start = None
+    for number, line in enumerate(lines_of(path), 1):
+        if line.startswith("{"):
+            start = number
+        elif line.startswith("}") and start is not None:
+            yield start, number - start + 1
+            start = None
+
+
+def check_functions():
+    faults = ["%s:%d has a function of %d lines" % (path, start, length)
+              for path in files(["src", "tests", "tools", "bench"], (".c", ".h", ".cc"))
+              for start, length in functions_of(path) if length > FUNCTION_LINES_MAX]
+    report("no function has more than %d lines" % FUNCTION_LINES_MAX, faults)
+
+
+def grep(pattern, paths):
+    return ["%s:%d: %s" % (path, number, line.strip())
+            for path in paths for number, line in enumerate(lines_of(path), 1)
+            if re.search(pattern, line)]
+
+
+def check_system_calls():
+    paths = [p for p in files(["src"], (".c", ".h")) if p != "src/base/os.c"]
+    faults = [f for f in grep(MEMORY_CALLS, paths) if not re.search(r": *(/\*|\*|//)", f)]
+    report("only base/os makes system calls for memory", faults)
+
+
+def check_undone():
+    report("nothing is marked as undone", grep(UNDONE, files(FOLDERS, TEXT_ENDINGS)))
+
+
+def output_of(*command):
+    return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
+
+
+def exported():
+    rows = [line.split() for line in output_of("nm", "-D", "--defined-only", LIBRARY).splitlines()]
+    return {row[-1].split("@")[0] for row in rows if row[-2] not in "Aa"}
+
+
+def check_exports():
+    wanted = set(lines_of("tests/house/exports.txt"))
+    is_ = exported()
+    if "malloc" not in is_:
+        wanted = {name for name in wanted if name.startswith("hpm_")}
+    faults = ["exported, but not in exports.txt: " + name for name in sorted(is_ - wanted)]
+    faults += ["in exports.txt, but not exported: " + name for name in sorted(wanted - is_)]
+    report("the library exports its interface and nothing else", faults)
+
+
+def check_dependencies():
+    needed = re.findall(r"\(NEEDED\).*\[(.*)\]", output_of("readelf", "-d", LIBRARY))
+    allowed = r"(libc\.so|libc\.musl|ld-linux|ld-musl|libpthread\.so|libunwind|lib.*san\.so)"
+    report("the library needs the C library only",
+           ["it needs " + name for name in needed if not re.match(allowed, name)])
+
+
+def check_soname():
+    names = re.findall(r"\(SONAME\).*\[(.*)\]", output_of("readelf", "-d", LIBRARY))
+    report("its soname is libhpmalloc.so.0", [] if names == ["libhpmalloc.so.0"] else names or ["none"])
+
+
+def check_undefined():
+    """What the library calls of the C library: nothing that allocates behind its back."""
+    rows = output_of("nm", "-D", "--undefined-only", LIBRARY).split()
+    banned = {"malloc", "calloc", "realloc", "free", "printf", "fprintf", "snprintf", "strdup",
+              "fopen", "getline", "qsort", "backtrace", "exp", "log", "log1p"}
+    report("the library calls nothing that allocates",
+           sorted(banned & {name.split("@")[0] for name in rows}))
+
+
+def main():
+    check_folders()
+    check_includes()
+    check_lengths()
+    check_functions()
+    check_system_calls()
+    check_undone()
+    if not os.path.exists(LIBRARY):
+        skip("the library", "there is no " + LIBRARY)
+    elif shutil.which("nm") is None or shutil.which("readelf") is None:
+        skip("the library", "there is no nm or readelf")
+    else:
+        check_exports()
+        check_dependencies()
+        check_soname()
+        check_undefined()
+    print("1..%d" % test_count)
+    return fail_count != 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

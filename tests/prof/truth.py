@@ -1,0 +1,169 @@
+#!/usr/bin/env python3
+"""A program that knows what it holds, against the profile of it: every function within five
+standard errors of the truth, and the whole within a tenth."""
+
+import math
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import profileproto  # noqa: E402
+
+PROGRAM = os.path.join(os.environ.get("top_builddir", "."), "tests/prof/truth")
+ERRORS = 5
+
+test_count = fail_count = 0
+
+
+def report(sentence, faults):
+    global test_count, fail_count
+    test_count += 1
+    for fault in faults:
+        print("# " + fault)
+    fail_count += bool(faults)
+    print("%s %d - truth: %s" % ("not ok" if faults else "ok", test_count, sentence), flush=True)
+
+
+class Fact:
+    """What is true of a function, and how far an estimate may be from it: of n objects of s bytes
+    at interval T, each is sampled with p = 1 - exp(-s/T), so the variance of the estimated number
+    is n (1-p)/p."""
+
+    def __init__(self, words):
+        self.name = words[1]
+        self.bytes, self.live, self.allocated, self.interval = map(int, words[2:])
+        p = -math.expm1(-self.bytes / self.interval)
+        self.objects_variance = (1 - p) / p
+
+    def faults(self, profile, value, objects, scale):
+        is_ = profile.total(value, self.name)
+        truth = objects * scale
+        error = scale * math.sqrt(objects * self.objects_variance)
+        if abs(is_ - truth) <= ERRORS * error + max(scale, 1):
+            return []
+        return ["%s of %s is %d, not %d ± %d" % (value, self.name, is_, truth, error)]
+
+
+def run(scenario, folder):
+    """The facts as the program states them, and the profile."""
+    path = os.path.join(folder, scenario)
+    environment = dict(os.environ, HPMALLOC_SYMBOLIZE="on", HPMALLOC_QUIET="1")
+    said = subprocess.run([PROGRAM, scenario, path], env=environment, timeout=120, check=True,
+                          stdout=subprocess.PIPE, text=True).stdout
+    lines = [line.split() for line in said.splitlines()]
+    return lines, profileproto.Profile(path + ".pb.gz"), open(path + ".txt").read()
+
+
+def check_facts(scenario, facts, profile):
+    live, allocated = [], []
+    for fact in facts:
+        live += fact.faults(profile, "inuse_space", fact.live, fact.bytes)
+        live += fact.faults(profile, "inuse_objects", fact.live, 1)
+        allocated += fact.faults(profile, "alloc_space", fact.allocated, fact.bytes)
+        allocated += fact.faults(profile, "alloc_objects", fact.allocated, 1)
+    report(scenario + ": what lives is within five standard errors", live)
+    report(scenario + ": what was ever allocated is within five standard errors", allocated)
+
+
+def check_total(scenario, facts, profile):
+    truth = sum(fact.bytes * fact.live for fact in facts)
+    variance = sum(fact.bytes ** 2 * fact.live * fact.objects_variance for fact in facts)
+    is_, error = profile.total("inuse_space"), math.sqrt(variance)
+    report(scenario + ": the sum of what lives is within five standard errors",
+           [] if abs(is_ - truth) < ERRORS * error
+           else ["it is %d, not %d ± %d" % (is_, truth, error)])
+    if scenario == "sizes":
+        report("sizes: the sum of what lives is within a tenth of the truth",
+               [] if abs(is_ - truth) < truth / 10 else ["it is %d, not %d" % (is_, truth)])
+
+
+def check_sizes(scenario, facts, profile):
+    """The label `bytes` of a function's samples is what its objects charge."""
+    faults = []
+    for fact in facts:
+        sizes = {size for stack, _, size in profile.samples if fact.name in stack}
+        if sizes - {fact.bytes}:
+            faults.append("%s has objects of %s bytes, not %d" % (fact.name, sizes, fact.bytes))
+    report(scenario + ": samples carry the size of their objects", faults)
+
+
+def facts_of(lines):
+    return [Fact(words) for words in lines if words[0] == "function"]
+
+
+def check_scenario(scenario, folder):
+    lines, profile, text = run(scenario, folder)
+    facts = facts_of(lines)
+    check_facts(scenario, facts, profile)
+    check_sizes(scenario, facts, profile)
+    if scenario != "resizes":
+        check_total(scenario, facts, profile)
+    if scenario == "sizes":
+        check_shape(profile)
+        check_text(facts, text)
+    if scenario == "intervals":
+        report("intervals: nothing is sampled while profiling is off",
+               ["there is something"] if profile.total("alloc_objects", "make_while_off") else [])
+    if scenario == "resizes":
+        check_resizes(lines, profile)
+
+
+def check_resizes(lines, profile):
+    """Of a chain only the last length lives."""
+    words = next(words for words in lines if words[0] == "live")
+    fact = Fact(["", words[1], words[2], words[3], 0, words[4]])
+    report("resizes: of a chain of small blocks the last one lives",
+           fact.faults(profile, "inuse_space", fact.live, fact.bytes))
+
+
+def check_shape(profile):
+    wanted = ["alloc_objects", "alloc_space", "inuse_objects", "inuse_space"]
+    report("sizes: sample types stand in Go's order",
+           [] if profile.types == wanted else [str(profile.types)])
+    report("sizes: the period is the interval",
+           [] if profile.period == 65536 else [str(profile.period)])
+    faults = ["more lives than was allocated: %s" % values for _, values, _ in profile.samples
+              if values["inuse_space"] > values["alloc_space"]]
+    report("sizes: no stack holds more than it allocated", faults)
+
+
+def check_text(facts, text):
+    faults = ["%s is not in the text" % fact.name for fact in facts
+              if fact.live and fact.name not in text]
+    report("sizes: the text names every function that holds memory", faults)
+
+
+def check_go(folder):
+    go = shutil.which("go")
+    sentence = "sizes: go tool pprof reads the profile"
+    if go is None:
+        global test_count
+        test_count += 1
+        print("ok %d - truth: %s # SKIP there is no go" % (test_count, sentence))
+        return
+    top = subprocess.run([go, "tool", "pprof", "-top", "-sample_index=inuse_space", PROGRAM,
+                          os.path.join(folder, "sizes.pb.gz")], stdout=subprocess.PIPE,
+                         stderr=subprocess.STDOUT, text=True, timeout=120,
+                         env=dict(os.environ, HOME=folder, PPROF_TMPDIR=folder)).stdout
+    names = ["make_tiny", "make_small", "make_huge", "make_large"]
+    faults = ["%s is not in its answer: %s" % (name, top) for name in names if name not in top]
+    report(sentence, faults)
+
+
+def main():
+    if not os.path.exists(PROGRAM):
+        print("1..0 # SKIP there is no " + PROGRAM)
+        return 0
+    with tempfile.TemporaryDirectory() as folder:
+        for scenario in ("sizes", "intervals", "resizes", "threads"):
+            check_scenario(scenario, folder)
+        check_go(folder)
+    print("1..%d" % test_count)
+    return fail_count != 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,256 @@
+#include <pthread.h>
+
+#include "dies.h"
+#include "heap/central.h"
+#include "heap/pagemap.h"
+#include "heap/pageheap.h"
+#include "tap.h"
+
+__attribute__((constructor(1000))) static void prepare(void)
+{
+    if (!pagemap_init())
+        abort();
+}
+
+static unsigned class_of(size_t bytes)
+{
+    return sizeclass_from_code(sizeclass_code_of(bytes));
+}
+
+static struct central_stats stats_of(unsigned class)
+{
+    struct central_stats stats;
+    central_stats_get(class, &stats);
+    return stats;
+}
+
+static struct batch join(struct batch a, struct batch b)
+{
+    struct object *last = a.head;
+    if (last == NULL)
+        return b;
+    while (last->next != NULL)
+        last = last->next;
+    last->next = b.head;
+    return (struct batch){a.head, a.count + b.count};
+}
+
+static size_t length_of(struct batch batch)
+{
+    size_t length = 0;
+    for (struct object *at = batch.head; at != NULL; at = at->next)
+        length++;
+    return length;
+}
+
+static struct batch take_exactly(unsigned class, size_t count)
+{
+    struct batch batch = {NULL, 0};
+    while (batch.count < count)
+        batch = join(batch, central_take(class, count - batch.count));
+    return batch;
+}
+
+TEST(central, fresh_objects_are_no_more_than_asked_and_of_the_class)
+{
+    size_t sizes[] = {16, 112, 1024, 9280, 32768};
+    for (size_t i = 0; i < array_count(sizes); i++) {
+        unsigned class = class_of(sizes[i]);
+        struct batch batch = central_take(class, 20);
+        CHECK(batch.count > 0 && batch.count <= 20);
+        CHECK_EQUAL(length_of(batch), batch.count);
+        for (struct object *at = batch.head; at != NULL; at = at->next) {
+            CHECK_EQUAL(pagemap_code_of(at), sizeclass_code(class));
+            central_check(at, class);
+        }
+        CHECK_EQUAL(stats_of(class).out_objects, batch.count);
+        central_put(class, batch);
+        central_drain(class);
+    }
+}
+
+TEST(central, a_list_given_back_is_handed_on_whole)
+{
+    unsigned class = class_of(48);
+    struct batch batch = take_exactly(class, 30);
+    central_put(class, batch);
+    CHECK_EQUAL(stats_of(class).list_objects, 30);
+    struct batch again = central_take(class, 5);
+    CHECK(again.head == batch.head);
+    CHECK_EQUAL(again.count, 30);
+    CHECK_EQUAL(stats_of(class).list_objects, 0);
+    central_put(class, again);
+}
+
+TEST(central, no_object_is_out_twice)
+{
+    enum { BATCHES = 40, OBJECTS = 25 };
+    unsigned class = class_of(320);
+    struct batch batches[BATCHES];
+    for (size_t i = 0; i < BATCHES; i++) {
+        batches[i] = take_exactly(class, OBJECTS);
+        for (struct object *at = batches[i].head; at != NULL; at = at->next)
+            at->mark = i;
+    }
+    size_t wrong = 0;
+    for (size_t i = 0; i < BATCHES; i++) {
+        for (struct object *at = batches[i].head; at != NULL; at = at->next)
+            wrong += at->mark != i;
+        central_put(class, batches[i]);
+    }
+    CHECK_EQUAL(wrong, 0);
+    central_drain(class);
+}
+
+TEST(central, lists_kept_are_bounded)
+{
+    unsigned class = class_of(64);
+    struct batch all = take_exactly(class, 10000);
+    for (int i = 0; i < 100; i++) {
+        struct batch part = {all.head, 100};
+        struct object *last = part.head;
+        for (int n = 1; n < 100; n++)
+            last = last->next;
+        all.head = last->next;
+        last->next = NULL;
+        central_put(class, part);
+        CHECK(stats_of(class).list_objects * 64 <= 64 * KiB);
+    }
+    central_drain(class);
+}
+
+TEST(central, a_drained_class_keeps_nothing)
+{
+    unsigned class = class_of(2048);
+    struct batch batch = take_exactly(class, 100);
+    CHECK(stats_of(class).slab_count > 0);
+    CHECK_EQUAL(stats_of(class).slab_bytes,
+                stats_of(class).slab_count * bytes_of_pages(sizeclass_table[class].slab_pages));
+    central_put(class, batch);
+    central_drain(class);
+    struct central_stats stats = stats_of(class);
+    CHECK_EQUAL(stats.out_objects, 0);
+    CHECK_EQUAL(stats.list_objects, 0);
+    CHECK_EQUAL(stats.slab_count, 0);
+    CHECK_EQUAL(pagemap_code_of(batch.head), 0);
+}
+
+TEST(central, a_tagged_object_keeps_its_tag_and_has_class_0)
+{
+    enum { OBJECTS = 100 };
+    unsigned class = class_of(1024);
+    void *objects[OBJECTS];
+    for (uint32_t i = 0; i < OBJECTS; i++) {
+        objects[i] = central_take_tagged(class, 1000 + i);
+        CHECK_EQUAL(pagemap_code_of(objects[i]), 0);
+        memset(objects[i], 0xff, 1024);
+    }
+    CHECK_EQUAL(stats_of(class).tagged_out_objects, OBJECTS);
+    for (uint32_t i = 0; i < OBJECTS; i++) {
+        struct span *slab = pagemap_find(objects[i]);
+        CHECK_EQUAL(slab->kind, SPAN_TAGGED_SLAB);
+        CHECK_EQUAL(central_tag_get(slab, objects[i]), 1000 + i);
+        central_put_tagged(slab, objects[i]);
+    }
+    CHECK_EQUAL(stats_of(class).tagged_out_objects, 0);
+}
+
+TEST(central, tag_arrays_are_used_again)
+{
+    unsigned class = class_of(4096);
+    void *kept = central_take_tagged(class, 1);
+    size_t slabs = stats_of(class).slab_count;
+    for (uint32_t round = 0; round < 50; round++) {
+        void *objects[20];
+        for (uint32_t i = 0; i < 20; i++)
+            objects[i] = central_take_tagged(class, round * 100 + i);
+        for (uint32_t i = 0; i < 20; i++) {
+            CHECK_EQUAL(central_tag_get(pagemap_find(objects[i]), objects[i]), round * 100 + i);
+            central_put_tagged(pagemap_find(objects[i]), objects[i]);
+        }
+    }
+    CHECK(stats_of(class).slab_count <= slabs + 1);
+    CHECK_EQUAL(central_tag_get(pagemap_find(kept), kept), 1);
+    central_put_tagged(pagemap_find(kept), kept);
+}
+
+TEST(central, it_knows_what_it_holds)
+{
+    unsigned class = class_of(192);
+    struct batch batch = take_exactly(class, 10);
+    struct object *object = batch.head->next;
+    struct span *slab = pagemap_find(object);
+    CHECK(!central_holds(slab, object));
+    central_put(class, batch);
+    CHECK(central_holds(slab, object));
+    central_drain(class);
+}
+
+static unsigned bad_class;
+static struct batch bad_batch;
+
+static void put_bad(void)
+{
+    central_put(bad_class, bad_batch);
+    central_drain(bad_class);
+}
+
+static void check_bad(void)
+{
+    central_check(bad_batch.head, bad_class);
+}
+
+TEST(central, it_dies_of_an_object_put_back_twice)
+{
+    bad_class = class_of(80);
+    struct object *object = central_take(bad_class, 1).head;
+    central_put(bad_class, (struct batch){object, 1});
+    object->next = NULL;
+    bad_batch = (struct batch){object, 1};
+    CHECK_DIES(put_bad, "double free of %p: object of 80 bytes", (void *)object);
+}
+
+TEST(central, it_dies_of_an_object_of_another_class_and_of_none)
+{
+    const char *last_words = "free list of objects of 96 bytes leads to %p, which is none: "
+                             "a freed object was written to, or a foreign one freed";
+    static struct object foreign;
+    bad_class = class_of(96);
+    bad_batch = central_take(class_of(112), 1);
+    char line[300];
+    snprintf(line, sizeof(line), last_words, (void *)bad_batch.head);
+    CHECK_DIES(put_bad, "%s", line);
+    bad_batch = (struct batch){&foreign, 1};
+    snprintf(line, sizeof(line), last_words, (void *)&foreign);
+    CHECK_DIES(check_bad, "%s", line);
+}
+
+enum { THREADS = 4, ROUNDS = 3000 };
+static _Atomic size_t taken_twice;
+
+static void *exchange(void *number)
+{
+    unsigned class = class_of(160);
+    for (int i = 0; i < ROUNDS; i++) {
+        struct batch batch = central_take(class, 16);
+        for (struct object *at = batch.head; at != NULL; at = at->next)
+            at->mark = (uintptr_t)number;
+        for (struct object *at = batch.head; at != NULL; at = at->next)
+            taken_twice += at->mark != (uintptr_t)number;
+        central_put(class, batch);
+    }
+    return NULL;
+}
+
+TEST(central, threads_never_share_an_object_and_all_comes_back)
+{
+    pthread_t threads[THREADS];
+    for (uintptr_t i = 0; i < THREADS; i++)
+        pthread_create(&threads[i], NULL, exchange, (void *)(i + 1));
+    for (int i = 0; i < THREADS; i++)
+        pthread_join(threads[i], NULL);
+    CHECK_EQUAL(taken_twice, 0);
+    central_drain(class_of(160));
+    CHECK_EQUAL(stats_of(class_of(160)).out_objects, 0);
+    CHECK_EQUAL(stats_of(class_of(160)).slab_count, 0);
+}

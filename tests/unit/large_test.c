@@ -1,0 +1,145 @@
+#include "base/os.h"
+#include "heap/large.h"
+#include "heap/pagemap.h"
+#include "heap/pageheap.h"
+#include "tap.h"
+
+__attribute__((constructor(1000))) static void prepare(void)
+{
+    if (!pagemap_init())
+        abort();
+}
+
+static struct span *alloc(size_t bytes)
+{
+    bool is_zeroed;
+    return large_alloc(bytes, OBJECT_ALIGNMENT, &is_zeroed);
+}
+
+static bool is_filled(const char *start, size_t bytes, char with)
+{
+    for (size_t i = 0; i < bytes; i += 61) {
+        if (start[i] != with)
+            return false;
+    }
+    return start[bytes - 1] == with;
+}
+
+TEST(large, a_block_is_found_by_its_first_address_and_holds_what_was_asked)
+{
+    size_t sizes[] = {SMALL_MAX_BYTES + 1, 100000, 5 * MiB, HUGE_MIN_BYTES - 1, HUGE_MIN_BYTES,
+                      HUGE_MIN_BYTES + 12345};
+    for (size_t i = 0; i < array_count(sizes); i++) {
+        struct span *span = alloc(sizes[i]);
+        CHECK(pagemap_find(span->start) == span);
+        CHECK_EQUAL(pagemap_code_of(span->start), 0);
+        CHECK_EQUAL(span->tag, 0);
+        CHECK(large_usable_bytes(span) >= sizes[i]);
+        CHECK_EQUAL(large_usable_bytes(span), large_charged_bytes(sizes[i]));
+        memset(span->start, 0x77, sizes[i]);
+        large_free(span);
+    }
+}
+
+TEST(large, from_32_mib_a_block_has_a_mapping_of_its_own)
+{
+    struct span *below = alloc(HUGE_MIN_BYTES - 1), *from = alloc(HUGE_MIN_BYTES);
+    CHECK_EQUAL(below->kind, SPAN_LARGE);
+    CHECK_EQUAL(from->kind, SPAN_HUGE);
+    large_free(below);
+    large_free(from);
+}
+
+TEST(large, a_freed_huge_block_is_known_no_more)
+{
+    struct span *span = alloc(HUGE_MIN_BYTES);
+    char *start = span->start;
+    large_free(span);
+    CHECK(pagemap_find(start) == NULL);
+}
+
+TEST(large, every_alignment_is_met)
+{
+    for (size_t alignment = 16; alignment <= 256 * MiB; alignment *= 4) {
+        size_t sizes[] = {0, 1, 40000, HUGE_MIN_BYTES};
+        for (size_t i = 0; i < array_count(sizes); i++) {
+            bool is_zeroed;
+            struct span *span = large_alloc(sizes[i], alignment, &is_zeroed);
+            CHECK_EQUAL((uintptr_t)span->start % alignment, 0);
+            CHECK(large_usable_bytes(span) >= sizes[i]);
+            span->start[0] = 1;
+            large_free(span);
+        }
+    }
+}
+
+TEST(large, a_block_called_zeroed_is)
+{
+    bool is_zeroed = false;
+    struct span *span = large_alloc(3 * MiB, 16, &is_zeroed);
+    memset(span->start, 0x33, 3 * MiB);
+    large_free(span);
+    span = large_alloc(2 * MiB, 16, &is_zeroed);
+    CHECK(!is_zeroed);
+    large_free(span);
+    span = large_alloc(HUGE_MIN_BYTES, 16, &is_zeroed);
+    CHECK(is_zeroed && is_filled(span->start, HUGE_MIN_BYTES, 0));
+    large_free(span);
+}
+
+TEST(large, impossible_requests_yield_null)
+{
+    bool is_zeroed;
+    CHECK(large_alloc(SIZE_MAX, 16, &is_zeroed) == NULL);
+    CHECK(large_alloc(SIZE_MAX / 2, 16, &is_zeroed) == NULL);
+    CHECK(large_alloc((size_t)1 << 47, 16, &is_zeroed) == NULL);
+    CHECK(large_alloc(1, (size_t)1 << 63, &is_zeroed) == NULL);
+    CHECK(large_charged_bytes(SIZE_MAX) == SIZE_MAX);
+}
+
+TEST(large, a_huge_block_keeps_its_contents_when_it_grows_and_shrinks)
+{
+    struct span *span = alloc(HUGE_MIN_BYTES), *in_the_way = alloc(HUGE_MIN_BYTES);
+    memset(span->start, 0x21, HUGE_MIN_BYTES);
+    CHECK(large_resize(span, 3 * HUGE_MIN_BYTES));
+    CHECK(is_filled(span->start, HUGE_MIN_BYTES, 0x21));
+    CHECK(is_filled(span->start + HUGE_MIN_BYTES, 2 * HUGE_MIN_BYTES, 0));
+    CHECK(pagemap_find(span->start) == span);
+    CHECK_EQUAL((uintptr_t)span->start % REGION_BYTES, 0);
+    CHECK(large_resize(span, HUGE_MIN_BYTES + 1));
+    CHECK(is_filled(span->start, HUGE_MIN_BYTES, 0x21));
+    CHECK_EQUAL(large_usable_bytes(span), HUGE_MIN_BYTES + os_page_bytes());
+    large_free(span);
+    large_free(in_the_way);
+}
+
+TEST(large, a_block_does_not_change_between_the_kinds_without_a_copy)
+{
+    struct span *span = alloc(HUGE_MIN_BYTES);
+    CHECK(!large_resize(span, HUGE_MIN_BYTES - 1));
+    large_free(span);
+    span = alloc(5 * MiB);
+    CHECK(!large_resize(span, HUGE_MIN_BYTES));
+    CHECK(large_resize(span, 4 * MiB));
+    CHECK_EQUAL(large_usable_bytes(span), 4 * MiB);
+    large_free(span);
+}
+
+TEST(large, live_blocks_are_counted_exactly)
+{
+    struct large_stats before, now;
+    large_stats_get(&before);
+    struct span *a = alloc(100000), *b = alloc(HUGE_MIN_BYTES);
+    large_resize(b, 2 * HUGE_MIN_BYTES);
+    large_stats_get(&now);
+    CHECK_EQUAL(now.live_blocks - before.live_blocks, 2);
+    CHECK_EQUAL(now.live_bytes - before.live_bytes,
+                large_charged_bytes(100000) + 2 * HUGE_MIN_BYTES);
+    CHECK_EQUAL(now.huge_bytes - before.huge_bytes, 2 * HUGE_MIN_BYTES);
+    large_free(a);
+    large_free(b);
+    large_stats_get(&now);
+    CHECK_EQUAL(now.live_bytes, before.live_bytes);
+    CHECK_EQUAL(now.live_blocks, before.live_blocks);
+    CHECK_EQUAL(now.huge_bytes, before.huge_bytes);
+}

@@ -1,0 +1,164 @@
+#include <pthread.h>
+
+#include "base/lock.h"
+#include "base/os.h"
+#include "dies.h"
+#include "tap.h"
+
+enum { THREADS = 4, ROUNDS = 50000 };
+
+static struct lock lock = LOCK_INITIAL(LOCK_CENTRAL);
+static struct lock lower = LOCK_INITIAL(LOCK_DUMP);
+static struct lock upper = LOCK_INITIAL(LOCK_META);
+static long guarded;
+
+static void *count_up(void *unused)
+{
+    (void)unused;
+    for (int i = 0; i < ROUNDS; i++) {
+        lock_acquire(&lock);
+        long seen = guarded;
+        if (i % 1000 == 0)
+            os_yield();
+        guarded = seen + 1;
+        lock_release(&lock);
+    }
+    return NULL;
+}
+
+TEST(lock, only_one_thread_holds_it_at_a_time)
+{
+    pthread_t threads[THREADS];
+    for (int i = 0; i < THREADS; i++)
+        pthread_create(&threads[i], NULL, count_up, NULL);
+    for (int i = 0; i < THREADS; i++)
+        pthread_join(threads[i], NULL);
+    CHECK_EQUAL(guarded, (long)THREADS * ROUNDS);
+    printf("# waited in the kernel %llu times\n", (unsigned long long)lock_wait_count());
+}
+
+static _Atomic bool is_waiting, has_passed;
+
+static void *wait_for_it(void *unused)
+{
+    (void)unused;
+    atomic_store(&is_waiting, true);
+    lock_acquire(&lock);
+    atomic_store(&has_passed, true);
+    lock_release(&lock);
+    return NULL;
+}
+
+static void wait_ns(uint64_t ns)
+{
+    for (uint64_t end = os_clock_ns() + ns; os_clock_ns() < end;)
+        os_yield();
+}
+
+TEST(lock, a_waiting_thread_sleeps_and_is_woken)
+{
+    uint64_t waits = lock_wait_count();
+    pthread_t thread;
+    lock_acquire(&lock);
+    pthread_create(&thread, NULL, wait_for_it, NULL);
+    while (!atomic_load(&is_waiting) || lock_wait_count() == waits)
+        os_yield();
+    wait_ns(5000000);
+    CHECK(!atomic_load(&has_passed));
+    lock_release(&lock);
+    pthread_join(thread, NULL);
+    CHECK(atomic_load(&has_passed));
+}
+
+TEST(lock, trying_takes_a_free_one_only)
+{
+    CHECK(lock_try(&lock));
+    CHECK_EQUAL(lock_held_count(), 1);
+    CHECK_EQUAL(atomic_load(&lock.state), 1);
+    lock_release(&lock);
+    atomic_store(&lock.state, 1);
+    CHECK(!lock_try(&lock));
+    CHECK_EQUAL(lock_held_count(), 0);
+    atomic_store(&lock.state, 0);
+}
+
+TEST(lock, a_thread_knows_how_many_it_holds)
+{
+    CHECK_EQUAL(lock_held_count(), 0);
+    lock_acquire(&lower);
+    lock_acquire(&lock);
+    lock_acquire(&upper);
+    CHECK_EQUAL(lock_held_count(), 3);
+    lock_release(&lock);
+    CHECK_EQUAL(lock_held_count(), 2);
+    lock_release(&upper);
+    lock_release(&lower);
+    CHECK_EQUAL(lock_held_count(), 0);
+}
+
+static unsigned work_count, held_at_work;
+
+static void work(void)
+{
+    work_count++;
+    held_at_work = lock_held_count();
+}
+
+TEST(lock, deferred_work_is_done_at_once_where_no_lock_is_held)
+{
+    work_count = 0;
+    lock_defer(work);
+    CHECK_EQUAL(work_count, 1);
+}
+
+TEST(lock, deferred_work_waits_for_the_last_lock_and_is_done_once)
+{
+    work_count = 0;
+    lock_acquire(&lock);
+    lock_acquire(&upper);
+    lock_defer(work);
+    lock_defer(work);
+    lock_release(&upper);
+    CHECK_EQUAL(work_count, 0);
+    lock_release(&lock);
+    CHECK_EQUAL(work_count, 1);
+    CHECK_EQUAL(held_at_work, 0);
+    lock_acquire(&lock);
+    lock_release(&lock);
+    CHECK_EQUAL(work_count, 1);
+}
+
+TEST(lock, a_reset_lock_is_free)
+{
+    lock_acquire(&lock);
+    lock_reset(&lock);
+    CHECK_EQUAL(lock_held_count(), 0);
+    lock_acquire(&lock);
+    lock_release(&lock);
+}
+
+static void take_against_the_order(void)
+{
+    lock_acquire(&upper);
+    lock_acquire(&lower);
+}
+
+static void take_twice(void)
+{
+    lock_acquire(&lock);
+    lock_acquire(&lock);
+}
+
+static void assert_not_held(void)
+{
+    lock_assert_held(&lock);
+}
+
+TEST(lock, debug_builds_die_of_locks_taken_against_the_order_or_twice)
+{
+    CHECK_DIES(take_against_the_order, "lock of rank %u taken while one of rank %u is held",
+               LOCK_DUMP, LOCK_META);
+    CHECK_DIES(take_twice, "lock of rank %u taken while one of rank %u is held", LOCK_CENTRAL,
+               LOCK_CENTRAL);
+    CHECK_DIES(assert_not_held, "lock of rank %u should be held here", LOCK_CENTRAL);
+}

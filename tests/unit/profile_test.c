@@ -1,0 +1,175 @@
+#include <math.h>
+#include <pthread.h>
+
+#include "prof/profile.h"
+#include "prof/sampler.h"
+#include "tap.h"
+
+#define FRAME __attribute__((noinline, noclone))
+
+__attribute__((constructor(1000))) static void prepare(void)
+{
+    if (!profile_init())
+        abort();
+    sampler_set_interval(65536);
+}
+
+FRAME static sample_tag record_here(size_t bytes, double probability)
+{
+    sample_tag tag = profile_record(bytes - 8, bytes, probability);
+    __asm__ volatile("" ::: "memory");
+    return tag;
+}
+
+FRAME static sample_tag record_there(size_t bytes, double probability)
+{
+    sample_tag tag = profile_record(bytes, bytes, probability);
+    __asm__ volatile("" ::: "memory");
+    return tag;
+}
+
+/* The row of one size, each test having a size of its own. */
+static struct profile_row row_of(size_t object_bytes)
+{
+    struct snapshot snapshot;
+    struct profile_row found = {.object_bytes = 0};
+    CHECK(snapshot_take(&snapshot));
+    for (size_t i = 0; i < snapshot.row_count; i++) {
+        if (snapshot.rows[i].object_bytes == object_bytes)
+            found = snapshot.rows[i];
+    }
+    snapshot_free(&snapshot);
+    return found;
+}
+
+TEST(profile, a_sample_counts_one_over_its_probability)
+{
+    sample_tag tag = record_here(1000, 0.25);
+    CHECK(tag != 0);
+    struct profile_row row = row_of(1000);
+    CHECK(row.alloc_objects == 4 && row.inuse_objects == 4);
+    CHECK(row.alloc_bytes == 4000 && row.inuse_bytes == 4000);
+    CHECK(row.inuse_requested_bytes == 4 * 992);
+    CHECK(row.inuse_objects_variance == 0.75 / (0.25 * 0.25));
+    CHECK(row.inuse_bytes_variance == 1e6 * 0.75 / (0.25 * 0.25));
+    CHECK_EQUAL(row.alloc_samples, 1);
+    profile_forget(tag);
+}
+
+TEST(profile, a_freed_sample_is_gone_from_what_lives_and_stays_in_what_was_allocated)
+{
+    sample_tag tag = record_here(1100, 0.5);
+    profile_forget(tag);
+    struct profile_row row = row_of(1100);
+    CHECK(row.inuse_objects == 0 && row.inuse_bytes == 0 && row.inuse_requested_bytes == 0);
+    CHECK(row.inuse_bytes_variance == 0);
+    CHECK_EQUAL(row.inuse_samples, 0);
+    CHECK(row.alloc_objects == 2 && row.alloc_bytes == 2200);
+}
+
+TEST(profile, sums_that_do_not_divide_evenly_still_end_at_nothing)
+{
+    enum { SAMPLES = 1000 };
+    sample_tag tags[SAMPLES];
+    for (int i = 0; i < SAMPLES; i++)
+        tags[i] = record_here(1200, 1 / (3.0 + i * 0.7));
+    for (int i = SAMPLES - 1; i >= 0; i--)
+        profile_forget(tags[(i * 37) % SAMPLES]);
+    CHECK(row_of(1200).inuse_bytes == 0);
+    CHECK(row_of(1200).inuse_objects == 0);
+}
+
+TEST(profile, forgetting_no_sample_is_nothing)
+{
+    size_t live = profile_live_count();
+    profile_forget(0);
+    CHECK_EQUAL(profile_live_count(), live);
+}
+
+TEST(profile, stacks_are_told_apart_and_begin_with_the_caller)
+{
+    struct snapshot snapshot;
+    profile_forget(record_here(1300, 1));
+    profile_forget(record_there(1300, 1));
+    CHECK(snapshot_take(&snapshot));
+    size_t rows = 0, callers = 0;
+    for (size_t i = 0; i < snapshot.row_count; i++) {
+        const struct profile_row *row = &snapshot.rows[i];
+        if (row->object_bytes != 1300)
+            continue;
+        rows++;
+        for (size_t at = 0; at < row->stack->depth && at < 3; at++) {
+            uintptr_t frame = row->stack->frames[at];
+            callers += frame - (uintptr_t)record_here < 100 || frame - (uintptr_t)record_there < 100;
+        }
+    }
+    CHECK_EQUAL(rows, 2);
+    CHECK_EQUAL(callers, 2);
+    snapshot_free(&snapshot);
+}
+
+TEST(profile, the_total_is_the_sum_of_the_rows)
+{
+    struct snapshot snapshot;
+    sample_tag a = record_here(1400, 0.1), b = record_there(1500, 0.2);
+    CHECK(snapshot_take(&snapshot));
+    double bytes = 0, variance = 0;
+    uint64_t samples = 0;
+    for (size_t i = 0; i < snapshot.row_count; i++) {
+        bytes += snapshot.rows[i].inuse_bytes;
+        variance += snapshot.rows[i].inuse_bytes_variance;
+        samples += snapshot.rows[i].inuse_samples;
+    }
+    CHECK(fabs(snapshot.total.inuse_bytes - bytes) < 1e-6);
+    CHECK(fabs(snapshot.total.inuse_bytes_variance - variance) < 1);
+    CHECK_EQUAL(snapshot.total.inuse_samples, samples);
+    CHECK_EQUAL(snapshot.interval_bytes, 65536);
+    CHECK(snapshot.wall_clock_ns > 1600000000000000000u);
+    snapshot_free(&snapshot);
+    profile_forget(a);
+    profile_forget(b);
+}
+
+TEST(profile, live_samples_are_counted)
+{
+    size_t live = profile_live_count();
+    sample_tag a = record_here(1600, 1), b = record_here(1600, 1);
+    CHECK_EQUAL(profile_live_count() - live, 2);
+    profile_forget(a);
+    profile_forget(b);
+    CHECK_EQUAL(profile_live_count(), live);
+    CHECK_EQUAL(profile_lost_count(), 0);
+}
+
+enum { THREADS = 4, SNAPSHOTS = 200 };
+static _Atomic bool is_over;
+
+/* Each thread has one sample live, or none. */
+static void *record_and_forget(void *unused)
+{
+    (void)unused;
+    while (!is_over) {
+        sample_tag tag = record_here(1700, 0.125);
+        profile_forget(tag);
+    }
+    return NULL;
+}
+
+TEST(profile, a_snapshot_taken_while_threads_record_is_of_one_moment)
+{
+    pthread_t threads[THREADS];
+    is_over = false;
+    for (int i = 0; i < THREADS; i++)
+        pthread_create(&threads[i], NULL, record_and_forget, NULL);
+    size_t wrong = 0;
+    for (int i = 0; i < SNAPSHOTS; i++) {
+        struct profile_row row = row_of(1700);
+        wrong += row.inuse_samples > THREADS;
+        wrong += row.inuse_objects != 8 * (double)row.inuse_samples;
+        wrong += row.alloc_objects != 8 * (double)row.alloc_samples;
+    }
+    is_over = true;
+    for (int i = 0; i < THREADS; i++)
+        pthread_join(threads[i], NULL);
+    CHECK_EQUAL(wrong, 0);
+}

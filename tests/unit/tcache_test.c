@@ -1,0 +1,329 @@
+#include <pthread.h>
+
+#include "base/meta.h"
+#include "dies.h"
+#include "heap/pagemap.h"
+#include "heap/tcache.h"
+#include "tap.h"
+
+__attribute__((constructor(1000))) static void prepare(void)
+{
+    if (!pagemap_init())
+        abort();
+}
+
+static unsigned class_of(size_t bytes)
+{
+    return sizeclass_from_code(sizeclass_code_of(bytes));
+}
+
+static struct tcache *make_cache(void)
+{
+    struct tcache *cache = meta_alloc(sizeof(*cache));
+    tcache_init(cache);
+    return cache;
+}
+
+static void set_allowances(struct tcache *cache, int64_t allowance)
+{
+    for (unsigned class = 1; class < SIZECLASS_COUNT; class++)
+        cache->lists[class].allowance = allowance;
+}
+
+/* As malloc and free use the cache. NULL: the allowance is used up. */
+static void *alloc(struct tcache *cache, unsigned class)
+{
+    void *object = tcache_pop(&cache->lists[class]);
+    if (object == NULL && cache->lists[class].allowance > 0)
+        object = tcache_refill(cache, class);
+    return object;
+}
+
+static void free_object(struct tcache *cache, unsigned class, void *object)
+{
+    if (tcache_take_room(&cache->lists[class]))
+        tcache_push(&cache->lists[class], object);
+    else
+        tcache_push_slow(cache, class, object);
+}
+
+static size_t out_objects(unsigned class)
+{
+    struct central_stats stats;
+    central_stats_get(class, &stats);
+    return stats.out_objects;
+}
+
+/* In threads' lists and in those of central. */
+static size_t kept_objects(unsigned class)
+{
+    struct central_stats stats;
+    size_t objects;
+    tcache_stats_get(class, &objects);
+    central_stats_get(class, &stats);
+    return objects + stats.list_objects;
+}
+
+TEST(tcache, the_cache_of_a_thread_without_one_has_no_object_and_no_room)
+{
+    CHECK(tcache_self == &tcache_none);
+    for (unsigned class = 0; class < SIZECLASS_COUNT; class++) {
+        CHECK(tcache_pop(&tcache_none.lists[class]) == NULL);
+        CHECK_EQUAL(tcache_none.lists[class].room, 0);
+    }
+}
+
+/* The promise that sampling stands on. */
+TEST(tcache, after_an_allowance_of_k_exactly_k_objects_are_handed_out)
+{
+    size_t sizes[] = {16, 64, 1024, 32768};
+    int64_t allowances[] = {1, 2, 3, 31, 32, 33, 100, 511, 512, 513, 5000};
+    for (size_t s = 0; s < array_count(sizes); s++) {
+        unsigned class = class_of(sizes[s]);
+        struct tcache *cache = make_cache();
+        for (size_t a = 0; a < array_count(allowances); a++) {
+            static void *objects[5000];
+            cache->lists[class].allowance = allowances[a];
+            int64_t count = 0;
+            void *object;
+            while ((object = alloc(cache, class)) != NULL)
+                objects[count++] = object;
+            CHECK_EQUAL(count, allowances[a]);
+            CHECK_EQUAL(cache->lists[class].allowance, 0);
+            for (int64_t i = 0; i < count; i++)
+                free_object(cache, class, objects[i]);
+        }
+        tcache_retire(cache);
+    }
+}
+
+TEST(tcache, an_allowance_is_exact_while_objects_come_and_go)
+{
+    unsigned class = class_of(96);
+    struct tcache *cache = make_cache();
+    static void *held[50];
+    unsigned seed = 7;
+    for (int round = 0; round < 200; round++) {
+        int64_t allowance = 1 + rand_r(&seed) % 300, count = 0;
+        cache->lists[class].allowance = allowance;
+        for (void *object; (object = alloc(cache, class)) != NULL; count++) {
+            void **slot = &held[rand_r(&seed) % 50];
+            if (*slot != NULL)
+                free_object(cache, class, *slot);
+            *slot = object;
+        }
+        CHECK_EQUAL(count, allowance);
+    }
+}
+
+TEST(tcache, what_was_freed_is_handed_out_again)
+{
+    unsigned class = class_of(256);
+    struct tcache *cache = make_cache();
+    set_allowances(cache, TCACHE_UNLIMITED);
+    for (int i = 0; i < 100000; i++) {
+        void *objects[10];
+        for (int n = 0; n < 10; n++)
+            objects[n] = alloc(cache, class);
+        for (int n = 0; n < 10; n++)
+            free_object(cache, class, objects[n]);
+    }
+    CHECK(out_objects(class) <= 200);
+    tcache_retire(cache);
+}
+
+TEST(tcache, a_thread_that_only_frees_keeps_a_bounded_list)
+{
+    unsigned class = class_of(64);
+    struct tcache *producer = make_cache(), *consumer = make_cache();
+    set_allowances(producer, TCACHE_UNLIMITED);
+    for (int i = 0; i < 50000; i++) {
+        free_object(consumer, class, alloc(producer, class));
+        struct tcache_list *list = &consumer->lists[class];
+        if (list->capacity - list->room > sizeclass_table[class].batch_max)
+            CHECK_EQUAL(list->capacity - list->room, sizeclass_table[class].batch_max);
+    }
+    CHECK(out_objects(class) < 5000);
+    tcache_retire(producer);
+    tcache_retire(consumer);
+}
+
+TEST(tcache, it_hands_out_marked_as_live_and_keeps_marked_as_freed)
+{
+    unsigned class = class_of(32);
+    struct tcache *cache = make_cache();
+    set_allowances(cache, TCACHE_UNLIMITED);
+    for (int i = 0; i < 100; i++) {
+        struct object *object = alloc(cache, class);
+        CHECK_EQUAL(object->mark, 0);
+    }
+    struct object *object = alloc(cache, class);
+    free_object(cache, class, object);
+    CHECK_EQUAL(object->mark, (long long)OBJECT_FREED_MARK);
+    CHECK(tcache_holds(cache, class, object));
+    tcache_retire(cache);
+}
+
+TEST(tcache, a_retired_cache_has_given_everything_back)
+{
+    size_t caches = tcache_count();
+    struct tcache *cache = make_cache();
+    CHECK_EQUAL(tcache_count(), caches + 1);
+    set_allowances(cache, TCACHE_UNLIMITED);
+    for (unsigned class = 1; class < SIZECLASS_COUNT; class++) {
+        void *objects[20];
+        for (int i = 0; i < 20; i++)
+            objects[i] = alloc(cache, class);
+        for (int i = 0; i < 20; i++)
+            free_object(cache, class, objects[i]);
+    }
+    tcache_retire(cache);
+    CHECK_EQUAL(tcache_count(), caches);
+    for (unsigned class = 1; class < SIZECLASS_COUNT; class++) {
+        size_t objects;
+        CHECK(cache->lists[class].pop == NULL && cache->lists[class].push == NULL);
+        tcache_stats_get(class, &objects);
+        CHECK_EQUAL(objects, class == class_of(96) ? objects : 0);
+    }
+}
+
+TEST(tcache, all_lists_are_counted)
+{
+    size_t sizes[] = {16, 100, 3000, 20000};
+    for (size_t i = 0; i < array_count(sizes); i++) {
+        unsigned class = class_of(sizes[i]);
+        struct tcache *cache = make_cache();
+        set_allowances(cache, TCACHE_UNLIMITED);
+        void *first = alloc(cache, class), *second = alloc(cache, class);
+        size_t live = out_objects(class) - kept_objects(class);
+        CHECK(live >= 2);
+        free_object(cache, class, first);
+        CHECK_EQUAL(out_objects(class) - kept_objects(class), live - 1);
+        free_object(cache, class, second);
+        CHECK_EQUAL(out_objects(class) - kept_objects(class), live - 2);
+        tcache_retire(cache);
+    }
+}
+
+TEST(tcache, allowances_can_all_be_unset)
+{
+    struct tcache *cache = make_cache();
+    set_allowances(cache, 5);
+    tcache_unset_allowances(cache);
+    for (unsigned class = 0; class < SIZECLASS_COUNT; class++)
+        CHECK_EQUAL(cache->lists[class].allowance, TCACHE_UNSET);
+    tcache_retire(cache);
+}
+
+static int in_child(void)
+{
+    unsigned class = class_of(128);
+    tcache_fork_child();
+    size_t known = tcache_count(), adopted = 0;
+    for (struct tcache *cache; (cache = tcache_adopt()) != NULL; adopted++) {
+        set_allowances(cache, TCACHE_UNLIMITED);
+        free_object(cache, class, alloc(cache, class));
+        tcache_retire(cache);
+    }
+    return adopted == known - 1 && tcache_count() == 1 ? 0 : 1;
+}
+
+TEST(tcache, after_a_fork_the_caches_of_lost_threads_are_adopted)
+{
+    struct tcache *mine = make_cache(), *other = make_cache();
+    tcache_self = mine;
+    CHECK(tcache_adopt() == NULL);
+    set_allowances(other, TCACHE_UNLIMITED);
+    alloc(other, class_of(128));
+    tcache_fork_prepare();
+    pid_t child = fork();
+    if (child == 0)
+        _exit(in_child());
+    tcache_fork_parent();
+    int status = -1;
+    waitpid(child, &status, 0);
+    CHECK_EQUAL(status, 0);
+    CHECK(tcache_adopt() == NULL);
+    tcache_self = &tcache_none;
+    tcache_retire(mine);
+    tcache_retire(other);
+}
+
+static struct tcache *checked;
+
+static void check_it(void)
+{
+    tcache_check(checked);
+}
+
+static void retire_and_drain(void)
+{
+    tcache_retire(checked);
+    for (unsigned class = 1; class < SIZECLASS_COUNT; class++)
+        central_drain(class);
+}
+
+TEST(tcache, a_pointer_into_an_object_is_found_by_the_check_and_on_the_way_back)
+{
+    unsigned class = class_of(64);
+    checked = make_cache();
+    set_allowances(checked, TCACHE_UNLIMITED);
+    char *object = alloc(checked, class);
+    free_object(checked, class, object + 16);
+    CHECK_DIES(check_it, "free of %p: it points 16 bytes into an object of 64 bytes",
+               (void *)(object + 16));
+    CHECK_DIES(retire_and_drain, "free of %p: it points 16 bytes into an object of 64 bytes",
+               (void *)(object + 16));
+}
+
+TEST(tcache, an_object_freed_twice_is_found_by_the_check_and_on_the_way_back)
+{
+    unsigned class = class_of(48);
+    checked = make_cache();
+    set_allowances(checked, TCACHE_UNLIMITED);
+    void *object = alloc(checked, class), *other = alloc(checked, class);
+    free_object(checked, class, object);
+    free_object(checked, class, other);
+    free_object(checked, class, object);
+    free_object(checked, class, alloc(checked, class));
+    CHECK_DIES(check_it, "double free of %p: object of 48 bytes", object);
+    CHECK_DIES(retire_and_drain, "double free of %p: object of 48 bytes", object);
+}
+
+enum { THREADS = 4, ROUNDS = 200000, SLOTS = 256 };
+static void *_Atomic slots[SLOTS];
+static _Atomic size_t spoiled;
+
+/* Threads free each other's objects; a word in each tells whether it has one owner. */
+static void *churn(void *number)
+{
+    unsigned class = class_of(112), seed = (unsigned)(uintptr_t)number;
+    struct tcache *cache = make_cache();
+    set_allowances(cache, TCACHE_UNLIMITED);
+    for (int i = 0; i < ROUNDS; i++) {
+        uint64_t *words = alloc(cache, class);
+        words[5] = words[6] = ((uint64_t)(uintptr_t)number << 32) + (uint64_t)i;
+        uint64_t *other = atomic_exchange(&slots[rand_r(&seed) % SLOTS], words);
+        if (other == NULL)
+            continue;
+        spoiled += other[5] != other[6];
+        free_object(cache, class, other);
+    }
+    tcache_retire(cache);
+    return NULL;
+}
+
+TEST(tcache, threads_that_free_each_others_objects_never_share_one)
+{
+    pthread_t threads[THREADS];
+    for (uintptr_t i = 0; i < THREADS; i++)
+        pthread_create(&threads[i], NULL, churn, (void *)(i + 1));
+    for (int i = 0; i < THREADS; i++)
+        pthread_join(threads[i], NULL);
+    CHECK_EQUAL(spoiled, 0);
+    size_t live = 0;
+    for (int i = 0; i < SLOTS; i++)
+        live += slots[i] != NULL;
+    central_drain(class_of(112));
+    CHECK_EQUAL(out_objects(class_of(112)), live);
+}

@@ -1,0 +1,191 @@
+#define _GNU_SOURCE
+#include <errno.h>
+#include <pthread.h>
+#include <sys/mman.h>
+#include <ucontext.h>
+#include <unistd.h>
+
+#include "prof/unwind.h"
+#include "tap.h"
+
+/* This file is compiled with frame pointers: the walk is exact here, whatever walks. */
+#define FRAME __attribute__((noinline, noclone))
+
+enum { DEPTH = 64 };
+
+struct walk {
+    uintptr_t frames[DEPTH];
+    size_t count;
+    bool is_truncated;
+};
+
+/* Keeps a call from becoming a jump. */
+#define KEEP_FRAME() __asm__ volatile("" ::: "memory")
+
+FRAME static void innermost(struct walk *walk, size_t max)
+{
+    walk->count = unwind_walk(walk->frames, max, &walk->is_truncated);
+    KEEP_FRAME();
+}
+
+FRAME static void middle(struct walk *walk, size_t max)
+{
+    innermost(walk, max);
+    KEEP_FRAME();
+}
+
+FRAME static void outermost(struct walk *walk, size_t max)
+{
+    middle(walk, max);
+    KEEP_FRAME();
+}
+
+FRAME static void recurse(struct walk *walk, size_t max, int depth)
+{
+    if (depth == 0)
+        innermost(walk, max);
+    else
+        recurse(walk, max, depth - 1);
+    KEEP_FRAME();
+}
+
+/* Functions this small are within 200 bytes of their beginning. */
+static bool is_in(uintptr_t address, const void *function)
+{
+    return address > (uintptr_t)function && address < (uintptr_t)function + 200;
+}
+
+static size_t find_chain(const struct walk *walk)
+{
+    for (size_t i = 0; i + 2 < walk->count; i++) {
+        if (is_in(walk->frames[i], (void *)innermost) &&
+            is_in(walk->frames[i + 1], (void *)middle) &&
+            is_in(walk->frames[i + 2], (void *)outermost))
+            return i;
+    }
+    return SIZE_MAX;
+}
+
+TEST(unwind, the_chain_of_callers_is_found_innermost_first)
+{
+    struct walk walk;
+    outermost(&walk, DEPTH);
+    CHECK_EQUAL(find_chain(&walk), 0);
+    CHECK(walk.count >= 5);
+}
+
+TEST(unwind, no_more_frames_are_stored_than_asked_and_the_rest_is_told)
+{
+    struct walk walk = {.frames = {0}};
+    walk.frames[2] = 12345;
+    outermost(&walk, 2);
+    CHECK_EQUAL(walk.count, 2);
+    CHECK_EQUAL(walk.frames[2], 12345);
+    CHECK(walk.is_truncated);
+    CHECK(is_in(walk.frames[1], (void *)middle));
+}
+
+TEST(unwind, a_stack_deeper_than_asked_is_cut_at_its_outer_end)
+{
+    struct walk walk;
+    recurse(&walk, DEPTH, 1000);
+    CHECK_EQUAL(walk.count, DEPTH);
+    CHECK(walk.is_truncated);
+    CHECK(is_in(walk.frames[0], (void *)innermost));
+    CHECK(is_in(walk.frames[DEPTH - 1], (void *)recurse));
+}
+
+static void *walk_here(void *walk)
+{
+    outermost(walk, DEPTH);
+    return NULL;
+}
+
+TEST(unwind, a_threads_stack_ends_with_the_thread)
+{
+    struct walk walk;
+    pthread_t thread;
+    pthread_create(&thread, NULL, walk_here, &walk);
+    pthread_join(thread, NULL);
+    CHECK_EQUAL(find_chain(&walk), 0);
+    CHECK(walk.count >= 4 && walk.count < 10);
+    CHECK(is_in(walk.frames[3], (void *)walk_here));
+}
+
+TEST(unwind, errno_is_kept)
+{
+    struct walk walk;
+    errno = 4711;
+    outermost(&walk, DEPTH);
+    CHECK_EQUAL(errno, 4711);
+}
+
+TEST(unwind, frames_of_the_library_itself_are_left_out)
+{
+    struct walk walk;
+    unwind_set_own_code((void *)innermost, (const char *)(void *)innermost + 200);
+    recurse(&walk, DEPTH, 3);
+    unwind_set_own_code(NULL, NULL);
+    CHECK(is_in(walk.frames[0], (void *)recurse));
+}
+
+static ucontext_t main_context, fibre_context;
+static struct walk fibre_walk;
+
+static void run_fibre(void)
+{
+    outermost(&fibre_walk, DEPTH);
+}
+
+/* A small stack between pages that cannot be read: a step beyond its end would be a fault. */
+TEST(unwind, a_fibres_stack_is_walked_and_never_left)
+{
+    enum { STACK_BYTES = 16384 };
+    char *pages = mmap(NULL, STACK_BYTES + 2 * 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    mprotect(pages + 4096, STACK_BYTES, PROT_READ | PROT_WRITE);
+    getcontext(&fibre_context);
+    fibre_context.uc_stack.ss_sp = pages + 4096;
+    fibre_context.uc_stack.ss_size = STACK_BYTES;
+    fibre_context.uc_link = &main_context;
+    makecontext(&fibre_context, run_fibre, 0);
+    swapcontext(&main_context, &fibre_context);
+    CHECK_EQUAL(find_chain(&fibre_walk), 0);
+    munmap(pages, STACK_BYTES + 2 * 4096);
+}
+
+#ifdef __x86_64__
+/* Walks with a frame whose caller's frame pointer is `lie`. */
+FRAME static void walk_with_lie(struct walk *walk, uintptr_t lie)
+{
+    uintptr_t *frame = __builtin_frame_address(0);
+    uintptr_t truth = frame[0];
+    frame[0] = lie;
+    KEEP_FRAME();
+    innermost(walk, DEPTH);
+    KEEP_FRAME();
+    frame[0] = truth;
+    KEEP_FRAME();
+}
+
+TEST(unwind, a_wrong_frame_pointer_ends_the_stack_and_never_the_program)
+{
+    char *hole = mmap(NULL, 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    uintptr_t here = (uintptr_t)__builtin_frame_address(0);
+    uintptr_t lies[] = {0,           1,        8,           4096,     UINTPTR_MAX,
+                        UINTPTR_MAX - 15, here + 3, here - 4096, (uintptr_t)hole,
+                        here + 4 * MiB,   (uintptr_t)1 << 47, (uintptr_t)1 << 63};
+    for (size_t i = 0; i < array_count(lies); i++) {
+        struct walk walk = {.count = 0};
+        walk_with_lie(&walk, lies[i]);
+        CHECK(walk.count >= 1);
+        CHECK(is_in(walk.frames[0], (void *)innermost));
+    }
+    munmap(hole, 4096);
+}
+#endif
+
+TEST(unwind, the_method_has_a_name)
+{
+    CHECK(strcmp(unwind_method(), "tables") == 0 ||
+          strcmp(unwind_method(), "libunwind") == 0);
+}
