@@ -114,6 +114,7 @@ static bool fill_frozen(struct snapshot *snapshot)
 bool snapshot_take(struct snapshot *snapshot)
 {
     *snapshot = (struct snapshot){
+        .calibration = 1,
         .interval_bytes = sampler_interval(),
         .wall_clock_ns = os_wall_clock_ns(),
         .lost_samples = profile_lost_count(),
@@ -124,6 +125,30 @@ bool snapshot_take(struct snapshot *snapshot)
     bool done = fill_frozen(snapshot);
     stacktab_thaw();
     return done;
+}
+
+static bool is_explained_by_chance(const struct profile_row *total, double exact)
+{
+    double off = total->inuse_bytes - exact;
+    return off * off <= 16 * total->inuse_bytes_variance;
+}
+
+void snapshot_calibrate(struct snapshot *snapshot, size_t exact_live_bytes)
+{
+    const struct profile_row *total = &snapshot->total;
+    double exact = (double)exact_live_bytes;
+    if (total->inuse_samples < CALIBRATION_SAMPLES || !is_explained_by_chance(total, exact))
+        return;
+    double ratio = exact / total->inuse_bytes;
+    snapshot->calibration = ratio;
+    for (size_t i = 0; i < snapshot->row_count; i++) {
+        struct profile_row *row = &snapshot->rows[i];
+        row->inuse_objects *= ratio;
+        row->inuse_bytes *= ratio;
+        row->inuse_requested_bytes *= ratio;
+        row->inuse_objects_variance *= ratio * ratio;
+        row->inuse_bytes_variance *= ratio * ratio;
+    }
 }
 
 void snapshot_free(struct snapshot *snapshot)

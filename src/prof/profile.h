@@ -39,7 +39,8 @@ struct snapshot {
     struct profile_row *rows; // in no particular order
     size_t row_count;
     size_t mapped_bytes; // of rows
-    struct profile_row total;
+    struct profile_row total; // by the samples alone, whatever the rows were multiplied by
+    double calibration;       // what in-use values of rows were multiplied by; 1: nothing
     size_t interval_bytes;
     uint64_t wall_clock_ns;
     uint64_t lost_samples;  // not recorded, for want of memory
@@ -51,6 +52,13 @@ struct snapshot {
  * Signal: async-signal-safe on a thread that holds no lock of ours. */
 bool snapshot_take(struct snapshot *snapshot);
 void snapshot_free(struct snapshot *snapshot);
+
+/* Multiplies what rows say is in use so that they add up to the allocator's own exact count (a ratio
+ * estimator: the total's chance error goes, every row's shrinks). Nothing is done with less than
+ * CALIBRATION_SAMPLES samples, or when the count is further off than chance explains (four standard
+ * errors): then part of the heap was never open to sampling, and the estimates stand as they are. */
+enum { CALIBRATION_SAMPLES = 16 };
+void snapshot_calibrate(struct snapshot *snapshot, size_t exact_live_bytes);
 
 uint64_t profile_lost_count(void);
 size_t profile_live_count(void);

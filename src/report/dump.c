@@ -101,11 +101,12 @@ static void announce(unsigned profile)
 {
     const struct profile_row *total = &dump.snapshot.total;
     bool is_allocs = profile == DUMP_PROFILE_ALLOCS;
+    double bytes = is_allocs ? total->alloc_bytes : total->inuse_bytes * dump.snapshot.calibration;
     print_format(dump.line, sizeof(dump.line),
                  "hpmalloc: %s profile (%s) written to %s: %lu samples, %.1f MiB %s (estimated)\n",
                  profile_names[profile], dump.file.reason, dump.file.path,
                  is_allocs ? total->alloc_samples : total->inuse_samples,
-                 (is_allocs ? total->alloc_bytes : total->inuse_bytes) / (double)MiB,
+                 bytes / (double)MiB,
                  is_allocs ? "allocated" : "live");
     print_ready_line(dump.line);
 }
@@ -160,6 +161,7 @@ static int take_picture_locked(void)
     stats_collect(&dump.stats);
     if (!snapshot_take(&dump.snapshot))
         return -ENOMEM;
+    snapshot_calibrate(&dump.snapshot, dump.stats.live_bytes);
     bool want_names = option_number(OPTION_SYMBOLIZE) != SYMBOLIZE_OFF;
     if (frames_resolve(&dump.table, &dump.snapshot, want_names))
         return 0;

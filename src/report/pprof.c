@@ -124,6 +124,9 @@ static void send_comments(size_t merged_rows)
     SEND_COMMENT("interval: %zu bytes between samples, on average", snapshot->interval_bytes);
     SEND_COMMENT("samples: %lu of live objects, %lu in all", snapshot->total.inuse_samples,
                  snapshot->total.alloc_samples);
+    if (snapshot->calibration != 1)
+        SEND_COMMENT("calibrated: in-use values multiplied by %.6f, to add up to the exact count",
+                     snapshot->calibration);
     SEND_COMMENT("lost: %lu samples for want of memory; without a stack of their own: %lu",
                  snapshot->lost_samples, snapshot->other_samples);
     if (merged_rows != 0)

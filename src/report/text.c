@@ -154,6 +154,9 @@ static void put_total(void)
     if (!is_allocs) {
         output_text(&text.output, "; by exact count ");
         put_bytes((double)text.stats->live_bytes);
+        if (text.snapshot->calibration != 1)
+            output_print(&text.output, "; rows are calibrated to it (x %.3f)",
+                         text.snapshot->calibration);
     }
     output_text(&text.output, "\n\n");
 }
@@ -194,6 +197,8 @@ static void put_stack(const struct stack *stack)
 static void put_row(size_t number, const struct profile_row *row)
 {
     struct figures figures = figures_of(row), total = figures_of(&text.snapshot->total);
+    if (text.profile != DUMP_PROFILE_ALLOCS)
+        total.bytes *= text.snapshot->calibration;
     output_print(&text.output, "%5zu. ", number);
     put_estimate(&figures);
     output_print(&text.output, "  %5.1f %%  %10.0f objects  %7lu samples\n",

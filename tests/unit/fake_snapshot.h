@@ -45,6 +45,7 @@ static inline struct snapshot fake_snapshot(struct profile_row *rows, size_t cou
 {
     struct snapshot snapshot = {.rows = rows,
                                 .row_count = count,
+                                .calibration = 1,
                                 .interval_bytes = 524288,
                                 .wall_clock_ns = 1700000000000000000u,
                                 .lost_samples = 7,

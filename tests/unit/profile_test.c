@@ -155,6 +155,47 @@ static void *record_and_forget(void *unused)
     return NULL;
 }
 
+static double sum_of_inuse(const struct snapshot *snapshot)
+{
+    double bytes = 0;
+    for (size_t i = 0; i < snapshot->row_count; i++)
+        bytes += snapshot->rows[i].inuse_bytes;
+    return bytes;
+}
+
+TEST(profile, calibrated_rows_add_up_to_the_exact_count)
+{
+    sample_tag tags[CALIBRATION_SAMPLES];
+    for (size_t i = 0; i < array_count(tags); i++)
+        tags[i] = i % 2 ? record_here(3000, 0.01) : record_there(5000, 0.02);
+    struct snapshot snapshot;
+    CHECK(snapshot_take(&snapshot));
+    double by_samples = snapshot.total.inuse_bytes, exact = by_samples * 1.1;
+    snapshot_calibrate(&snapshot, (size_t)exact);
+    CHECK(fabs(sum_of_inuse(&snapshot) - exact) < 2);
+    CHECK(fabs(snapshot.calibration - 1.1) < 1e-6);
+    CHECK(snapshot.total.inuse_bytes == by_samples);
+    snapshot_free(&snapshot);
+    for (size_t i = 0; i < array_count(tags); i++)
+        profile_forget(tags[i]);
+}
+
+TEST(profile, a_count_that_chance_does_not_explain_calibrates_nothing)
+{
+    sample_tag tags[4 * CALIBRATION_SAMPLES];
+    for (size_t i = 0; i < array_count(tags); i++)
+        tags[i] = record_here(3000, 0.5);
+    struct snapshot snapshot;
+    CHECK(snapshot_take(&snapshot));
+    double by_samples = snapshot.total.inuse_bytes;
+    snapshot_calibrate(&snapshot, (size_t)(3 * by_samples));
+    CHECK(sum_of_inuse(&snapshot) == by_samples);
+    CHECK(snapshot.calibration == 1);
+    snapshot_free(&snapshot);
+    for (size_t i = 0; i < array_count(tags); i++)
+        profile_forget(tags[i]);
+}
+
 TEST(profile, a_snapshot_taken_while_threads_record_is_of_one_moment)
 {
     pthread_t threads[THREADS];
