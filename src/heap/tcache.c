@@ -35,6 +35,18 @@ void tcache_init(struct tcache *cache)
     lock_release(&registry.lock);
 }
 
+/* The owner may have vanished between taking room and pushing: the chain counts. */
+static void recount_pushed(struct tcache *cache)
+{
+    for (unsigned class = 1; class < SIZECLASS_COUNT; class++) {
+        struct tcache_list *list = &cache->lists[class];
+        list->room = list->capacity;
+        const struct object *at = list->push;
+        for (int i = 0; at != NULL && i < POP_WALK_MAX; i++, at = at->next)
+            list->room--;
+    }
+}
+
 struct tcache *tcache_adopt(void)
 {
     struct tcache *cache = NULL;
@@ -48,6 +60,8 @@ struct tcache *tcache_adopt(void)
         cache = list_entry(node, struct tcache, link);
     }
     lock_release(&registry.lock);
+    if (cache != NULL)
+        recount_pushed(cache);
     return cache;
 }
 
