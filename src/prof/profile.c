@@ -133,22 +133,30 @@ static bool is_explained_by_chance(const struct profile_row *total, double exact
     return off * off <= 16 * total->inuse_bytes_variance;
 }
 
+/* A row takes the part of the gap that is its part of the variance. */
+static void calibrate_row(struct profile_row *row, const struct profile_row *total, double gap)
+{
+    if (row->inuse_bytes == 0)
+        return;
+    double part = row->inuse_bytes_variance / total->inuse_bytes_variance;
+    double ratio = at_least_zero(1 + gap * part / row->inuse_bytes);
+    row->inuse_objects *= ratio;
+    row->inuse_bytes *= ratio;
+    row->inuse_requested_bytes *= ratio;
+    row->inuse_objects_variance *= at_least_zero(1 - part);
+    row->inuse_bytes_variance *= at_least_zero(1 - part);
+}
+
 void snapshot_calibrate(struct snapshot *snapshot, size_t exact_live_bytes)
 {
     const struct profile_row *total = &snapshot->total;
     double exact = (double)exact_live_bytes;
-    if (total->inuse_samples < CALIBRATION_SAMPLES || !is_explained_by_chance(total, exact))
+    if (total->inuse_samples < CALIBRATION_SAMPLES || total->inuse_bytes_variance == 0 ||
+        sampler_has_paused() || !is_explained_by_chance(total, exact))
         return;
-    double ratio = exact / total->inuse_bytes;
-    snapshot->calibration = ratio;
-    for (size_t i = 0; i < snapshot->row_count; i++) {
-        struct profile_row *row = &snapshot->rows[i];
-        row->inuse_objects *= ratio;
-        row->inuse_bytes *= ratio;
-        row->inuse_requested_bytes *= ratio;
-        row->inuse_objects_variance *= ratio * ratio;
-        row->inuse_bytes_variance *= ratio * ratio;
-    }
+    snapshot->calibration = exact / total->inuse_bytes;
+    for (size_t i = 0; i < snapshot->row_count; i++)
+        calibrate_row(&snapshot->rows[i], total, exact - total->inuse_bytes);
 }
 
 void snapshot_free(struct snapshot *snapshot)

@@ -39,8 +39,8 @@ struct snapshot {
     struct profile_row *rows; // in no particular order
     size_t row_count;
     size_t mapped_bytes; // of rows
-    struct profile_row total; // by the samples alone, whatever the rows were multiplied by
-    double calibration;       // what in-use values of rows were multiplied by; 1: nothing
+    struct profile_row total; // by the samples alone
+    double calibration;       // bytes in use by rows over those by samples; 1: not calibrated
     size_t interval_bytes;
     uint64_t wall_clock_ns;
     uint64_t lost_samples;  // not recorded, for want of memory
@@ -53,10 +53,11 @@ struct snapshot {
 bool snapshot_take(struct snapshot *snapshot);
 void snapshot_free(struct snapshot *snapshot);
 
-/* Multiplies what rows say is in use so that they add up to the allocator's own exact count (a ratio
- * estimator: the total's chance error goes, every row's shrinks). Nothing is done with less than
- * CALIBRATION_SAMPLES samples, or when the count is further off than chance explains (four standard
- * errors): then part of the heap was never open to sampling, and the estimates stand as they are. */
+/* Shifts what rows say is in use so that they add up to the allocator's own exact count, each by its
+ * part of the variance: what is known for sure stays, and no row's error grows. Nothing is done
+ * where part of the heap was never open to sampling: after the profiler was off for a while, or
+ * when the count is further off than chance explains (four standard errors); nor with less than
+ * CALIBRATION_SAMPLES samples. */
 enum { CALIBRATION_SAMPLES = 16 };
 void snapshot_calibrate(struct snapshot *snapshot, size_t exact_live_bytes);
 

@@ -1,14 +1,22 @@
 #include "prof/sampler.h"
 
 static _Atomic size_t interval_bytes;
+static _Atomic bool has_paused;
 _Atomic uint32_t sampler_current_epoch = 1;
 
 #define DRAW_MAX ((int64_t)1 << 40)
 
 void sampler_set_interval(size_t bytes)
 {
+    if (bytes == 0)
+        atomic_store_explicit(&has_paused, true, memory_order_relaxed);
     atomic_store_explicit(&interval_bytes, bytes, memory_order_relaxed);
     atomic_fetch_add_explicit(&sampler_current_epoch, 1, memory_order_release);
+}
+
+bool sampler_has_paused(void)
+{
+    return atomic_load_explicit(&has_paused, memory_order_relaxed);
 }
 
 size_t sampler_interval(void)

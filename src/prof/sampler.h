@@ -18,6 +18,9 @@ struct sampler {
 void sampler_set_interval(size_t bytes);
 size_t sampler_interval(void);
 
+/* Whether there was a time since the first interval at which nothing was sampled. */
+bool sampler_has_paused(void);
+
 extern HPM_HIDDEN _Atomic uint32_t sampler_current_epoch;
 
 HPM_INLINE uint32_t sampler_epoch(void)

@@ -125,7 +125,7 @@ static void send_comments(size_t merged_rows)
     SEND_COMMENT("samples: %lu of live objects, %lu in all", snapshot->total.inuse_samples,
                  snapshot->total.alloc_samples);
     if (snapshot->calibration != 1)
-        SEND_COMMENT("calibrated: in-use values multiplied by %.6f, to add up to the exact count",
+        SEND_COMMENT("calibrated: in-use values add up to the exact count, %.6f of the estimate",
                      snapshot->calibration);
     SEND_COMMENT("lost: %lu samples for want of memory; without a stack of their own: %lu",
                  snapshot->lost_samples, snapshot->other_samples);

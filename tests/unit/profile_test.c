@@ -180,6 +180,35 @@ TEST(profile, calibrated_rows_add_up_to_the_exact_count)
         profile_forget(tags[i]);
 }
 
+TEST(profile, calibration_leaves_alone_what_is_known_for_sure_and_makes_no_error_grow)
+{
+    enum { SURE_BYTES = 7000, LIKELY_BYTES = 7100, UNLIKELY_BYTES = 7200, EACH = 20 };
+    sample_tag tags[3 * EACH];
+    for (size_t i = 0; i < EACH; i++) {
+        tags[3 * i] = record_here(SURE_BYTES, 1);
+        tags[3 * i + 1] = record_here(LIKELY_BYTES, 0.5);
+        tags[3 * i + 2] = record_here(UNLIKELY_BYTES, 0.01);
+    }
+    struct snapshot snapshot, before;
+    CHECK(snapshot_take(&before) && snapshot_take(&snapshot));
+    snapshot_calibrate(&snapshot, (size_t)(snapshot.total.inuse_bytes * 1.2));
+    for (size_t i = 0; i < snapshot.row_count; i++) {
+        const struct profile_row *row = &snapshot.rows[i], *was = &before.rows[i];
+        double ratio = was->inuse_bytes > 0 ? row->inuse_bytes / was->inuse_bytes : 1;
+        if (row->object_bytes == SURE_BYTES)
+            CHECK(ratio == 1);
+        if (row->object_bytes == LIKELY_BYTES)
+            CHECK(ratio > 1 && ratio < 1.01);
+        if (row->object_bytes == UNLIKELY_BYTES)
+            CHECK(ratio > 1.19);
+        CHECK(row->inuse_bytes_variance <= was->inuse_bytes_variance);
+    }
+    snapshot_free(&snapshot);
+    snapshot_free(&before);
+    for (size_t i = 0; i < array_count(tags); i++)
+        profile_forget(tags[i]);
+}
+
 TEST(profile, a_count_that_chance_does_not_explain_calibrates_nothing)
 {
     sample_tag tags[4 * CALIBRATION_SAMPLES];
@@ -213,4 +242,22 @@ TEST(profile, a_snapshot_taken_while_threads_record_is_of_one_moment)
     for (int i = 0; i < THREADS; i++)
         pthread_join(threads[i], NULL);
     CHECK_EQUAL(wrong, 0);
+}
+
+/* Comes last: the pause is remembered. */
+TEST(profile, memory_allocated_while_the_profiler_was_off_calibrates_nothing)
+{
+    sample_tag tags[4 * CALIBRATION_SAMPLES];
+    for (size_t i = 0; i < array_count(tags); i++)
+        tags[i] = record_here(7300, 0.01);
+    sampler_set_interval(0);
+    sampler_set_interval(65536);
+    struct snapshot snapshot;
+    CHECK(snapshot_take(&snapshot));
+    snapshot_calibrate(&snapshot, (size_t)(snapshot.total.inuse_bytes * 1.1));
+    CHECK(snapshot.calibration == 1);
+    CHECK(sum_of_inuse(&snapshot) == snapshot.total.inuse_bytes);
+    snapshot_free(&snapshot);
+    for (size_t i = 0; i < array_count(tags); i++)
+        profile_forget(tags[i]);
 }
