@@ -84,10 +84,10 @@ HPM_API_SLOW static void *refill_aligned(size_t bytes, unsigned code)
 HPM_API static struct span *alloc_large(size_t bytes, size_t alignment, bool *is_zeroed)
 {
     struct thread *thread = lifecycle_thread();
-    struct span *span = thread != NULL ? large_alloc(bytes, alignment, is_zeroed) : NULL;
+    struct span *span = large_alloc(bytes, alignment, is_zeroed);
     if (span == NULL)
         return out_of_memory();
-    span->tag = sampling_toss(thread, bytes, large_usable_bytes(span));
+    span->tag = thread != NULL ? sampling_toss(thread, bytes, large_usable_bytes(span)) : 0;
     return span;
 }
 
@@ -173,9 +173,14 @@ static bool is_freed(const void *address, unsigned class)
            (tcache_self != &tcache_none && tcache_holds(tcache_self, class, address));
 }
 
+static bool is_marked(const void *address)
+{
+    return ((const struct object *)address)->mark == OBJECT_FREED_MARK;
+}
+
 static void check_mark(const void *address, unsigned class)
 {
-    if (((const struct object *)address)->mark == OBJECT_FREED_MARK && is_freed(address, class))
+    if (is_marked(address) && is_freed(address, class))
         die("double free of %p: object of %zu bytes", address, sizeclass_bytes(class));
 }
 
@@ -249,6 +254,12 @@ static bool fits(size_t bytes, size_t usable)
     return bytes <= usable && (bytes >= usable / 2 || usable <= 128);
 }
 
+/* A large block stays as it is while it fills its last page. */
+static bool fills(const struct span *span, size_t bytes)
+{
+    return span->kind == SPAN_LARGE && pages_for(bytes) == span->pages;
+}
+
 HPM_API_SLOW static void *realloc_slow(void *address, size_t bytes)
 {
     if (bytes == 0) {
@@ -259,9 +270,10 @@ HPM_API_SLOW static void *realloc_slow(void *address, size_t bytes)
     unsigned code = pagemap_code_of(address);
     if (code != 0) {
         central_check(address, sizeclass_from_code(code));
+        check_mark(address, sizeclass_from_code(code));
     } else {
         struct span *span = get_special(address);
-        if (span->kind == SPAN_TAGGED_SLAB ? fits(bytes, usable) : pages_for(bytes) == span->pages)
+        if (span->kind == SPAN_TAGGED_SLAB ? fits(bytes, usable) : fills(span, bytes))
             return address;
         void *resized = span->kind != SPAN_TAGGED_SLAB && bytes > SMALL_MAX_BYTES
                             ? resize_large(span, bytes)
@@ -282,7 +294,7 @@ HPM_EXPORT HPM_API void *hpm_realloc(void *address, size_t bytes)
     if (unlikely(address == NULL))
         return malloc_fast(bytes);
     unsigned code = pagemap_code_of(address);
-    if (likely(code != 0 && bytes != 0) &&
+    if (likely(code != 0 && bytes != 0 && !is_marked(address)) &&
         fits(bytes, sizeclass_bytes(sizeclass_from_code(code))))
         return address;
     return realloc_slow(address, bytes);

@@ -466,7 +466,7 @@ bool pageheap_resize(struct span *span, size_t pages)
 size_t pageheap_release(size_t bytes)
 {
     lock_acquire(&heap.lock);
-    size_t given = heap.is_ready ? release_locked(pages_for(bytes)) : 0;
+    size_t given = heap.is_ready ? release_locked(pages_for(min_size(bytes, SIZE_MAX / 2))) : 0;
     lock_release(&heap.lock);
     return bytes_of_pages(given);
 }

@@ -73,6 +73,8 @@ static struct region *region_find(uintptr_t address)
 
 static bool add_region(uintptr_t base)
 {
+    if (unlikely(regions == NULL))
+        return false;
     struct region *_Atomic *slot = region_slot(base);
     if (atomic_load_explicit(slot, memory_order_relaxed) != NULL)
         return false;
