@@ -186,6 +186,6 @@ TEST(unwind, a_wrong_frame_pointer_ends_the_stack_and_never_the_program)
 
 TEST(unwind, the_method_has_a_name)
 {
-    CHECK(strcmp(unwind_method(), "tables") == 0 ||
+    CHECK(strcmp(unwind_method(), "cfi") == 0 ||
           strcmp(unwind_method(), "libunwind") == 0);
 }
