@@ -247,11 +247,16 @@ static void dump_set_locked(const char *reason)
     forget_locked();
 }
 
-/* Ends when nothing is asked for, or when another thread dumps, which then sees the request: it
- * looks again after it has let go of the lock. */
+/* A request that comes while a dump is under way is answered by one more, in the same thread. In a
+ * storm of requests that ends there: what is then still asked for waits for the next request, for a
+ * program must not spend its life dumping. Another thread that dumps looks for requests when it has
+ * let go of the lock. */
 static void answer_requests(void)
 {
-    while (atomic_load(&dump.requested) != NULL && lock_try(&dump.lock)) {
+    enum { ROUNDS_MAX = 2 };
+    for (int round = 0; round < ROUNDS_MAX; round++) {
+        if (atomic_load(&dump.requested) == NULL || !lock_try(&dump.lock))
+            return;
         const char *reason = atomic_exchange(&dump.requested, NULL);
         if (reason != NULL) {
             shield_locked();
