@@ -170,7 +170,7 @@ static bool is_freed(const void *address, unsigned class)
 {
     struct span *span = pagemap_find(address);
     return span == NULL || span->kind != SPAN_SLAB || central_holds(span, address) ||
-           (tcache_self != &tcache_none && tcache_holds(tcache_self, class, address));
+           tcache_holds(class, address);
 }
 
 static bool is_marked(const void *address)

@@ -178,13 +178,6 @@ static bool chain_holds(const struct object *at, size_t limit, const void *objec
     return false;
 }
 
-bool tcache_holds(const struct tcache *cache, unsigned class, const void *object)
-{
-    const struct tcache_list *list = &cache->lists[class];
-    return chain_holds(list->push, POP_WALK_MAX, object) ||
-           chain_holds(list->pop, POP_WALK_MAX, object);
-}
-
 /* The first object that occurs again among `count`. */
 static const struct object *pushed_twice(const struct object *at, size_t count)
 {
@@ -234,19 +227,50 @@ void tcache_retire(struct tcache *cache)
     lock_release(&registry.lock);
 }
 
-/* Counts another thread's pop list while that thread uses it: each step is checked to lead to an
- * object of the class, whose page is always mapped, so that a stale link ends the count. */
-__attribute__((no_sanitize("thread"))) static size_t popped_count(const struct tcache_list *list,
-                                                                  unsigned class)
+/* Follows another thread's list while that thread uses it, to its end or to `object`: each step is
+ * checked to lead to an object of the class, whose page is always mapped, so that a stale link ends
+ * the walk. Returns the number of steps; *found tells whether the object was come to. */
+__attribute__((no_sanitize("thread"))) static size_t walk_stale(const struct object *at,
+                                                                unsigned class,
+                                                                const void *object, bool *found)
 {
     size_t count = 0;
-    const struct object *at = peek_load(&list->pop);
-    while (at != NULL && count < POP_WALK_MAX && (uintptr_t)at % OBJECT_ALIGNMENT == 0 &&
-           pagemap_code_of(at) == sizeclass_code(class)) {
+    while (at != NULL && at != object && count < POP_WALK_MAX &&
+           (uintptr_t)at % OBJECT_ALIGNMENT == 0 && pagemap_code_of(at) == sizeclass_code(class)) {
         count++;
         at = peek_load(&at->next);
     }
+    *found = at != NULL && at == object;
     return count;
+}
+
+static size_t popped_count(const struct tcache_list *list, unsigned class)
+{
+    bool found;
+    return walk_stale(peek_load(&list->pop), class, NULL, &found);
+}
+
+static bool caches_hold_locked(struct list *caches, unsigned class, const void *object)
+{
+    bool found = false;
+    list_walk (node, caches) {
+        struct tcache_list *list = &list_entry(node, struct tcache, link)->lists[class];
+        walk_stale(peek_load(&list->push), class, object, &found);
+        if (!found)
+            walk_stale(peek_load(&list->pop), class, object, &found);
+        if (found)
+            break;
+    }
+    return found;
+}
+
+bool tcache_holds(unsigned class, const void *object)
+{
+    acquire_registry();
+    bool holds = caches_hold_locked(&registry.owned, class, object) ||
+                 caches_hold_locked(&registry.orphaned, class, object);
+    lock_release(&registry.lock);
+    return holds;
 }
 
 static size_t list_objects(const struct tcache_list *list, unsigned class)

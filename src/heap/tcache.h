@@ -111,8 +111,8 @@ void tcache_push_slow(struct tcache *cache, unsigned class, struct object *objec
 /* Forgets all allowances: they must be set anew. */
 void tcache_unset_allowances(struct tcache *cache);
 
-/* Whether one of the lists holds the object. */
-bool tcache_holds(const struct tcache *cache, unsigned class, const void *object);
+/* Whether a list of any thread holds the object, as far as can be seen while they use them. */
+bool tcache_holds(unsigned class, const void *object);
 
 /* Looks at everything that was freed here and not handed out since; dies of what should not be
  * there (a pointer into the middle of an object, an object twice). */

@@ -160,7 +160,8 @@ TEST(tcache, it_hands_out_marked_as_live_and_keeps_marked_as_freed)
     struct object *object = alloc(cache, class);
     free_object(cache, class, object);
     CHECK_EQUAL(object->mark, (long long)OBJECT_FREED_MARK);
-    CHECK(tcache_holds(cache, class, object));
+    CHECK(tcache_holds(class, object));
+    CHECK(!tcache_holds(class, alloc(cache, class)));
     tcache_retire(cache);
 }
 
