@@ -8,8 +8,16 @@
 
 #ifdef HPM_REPLACE
 typedef void (*new_handler)(void);
-HPM_WEAK extern new_handler get_new_handler(void) __asm__("_ZSt15get_new_handlerv");
-HPM_WEAK extern void throw_bad_alloc(void) __asm__("_ZSt17__throw_bad_allocv");
+
+/* In a shared library they are there when the program is C++. A static program links this room only
+ * when it uses operator new, and must then get them from its C++ library. */
+#ifdef PIC
+#define FROM_CXX HPM_WEAK
+#else
+#define FROM_CXX
+#endif
+FROM_CXX extern new_handler get_new_handler(void) __asm__("_ZSt15get_new_handlerv");
+FROM_CXX extern void throw_bad_alloc(void) __asm__("_ZSt17__throw_bad_allocv");
 
 static bool call_new_handler(void)
 {
