@@ -1,39 +1,44 @@
+/* dlopen without RTLD_DEEPBIND: a library that binds malloc to the C library's own would hand its
+ * blocks to our free, and ours to the C library's. And dlclose, to tell the unwinder that code is
+ * gone. The C library's own are looked up at the first call: most programs make none. In a static
+ * program there is nothing to do. */
 #define _GNU_SOURCE
-#include "api/deepbind.h"
-
 #include <dlfcn.h>
 
 #include "base/base.h"
 #include "prof/unwind_cache.h"
 
 #if defined(HPM_REPLACE) && defined(PIC) && defined(RTLD_DEEPBIND)
-static void *(*next_dlopen)(const char *, int);
-static int (*next_dlclose)(void *);
+typedef void *dlopen_function(const char *, int);
+typedef int dlclose_function(void *);
 
-void deepbind_init(void)
+static dlopen_function *next_dlopen(void)
 {
-    *(void **)&next_dlopen = dlsym(RTLD_NEXT, "dlopen");
-    *(void **)&next_dlclose = dlsym(RTLD_NEXT, "dlclose");
+    static dlopen_function *_Atomic next;
+    if (unlikely(next == NULL))
+        next = (dlopen_function *)dlsym(RTLD_NEXT, "dlopen");
+    return next;
+}
+
+static dlclose_function *next_dlclose(void)
+{
+    static dlclose_function *_Atomic next;
+    if (unlikely(next == NULL))
+        next = (dlclose_function *)dlsym(RTLD_NEXT, "dlclose");
+    return next;
 }
 
 /* Leaves by a jump: the C library looks at the return address to learn whose search path counts. */
 HPM_EXPORT __attribute__((optimize("O2", "omit-frame-pointer"))) void *dlopen(const char *path,
                                                                                int flags)
 {
-    if (unlikely(next_dlopen == NULL))
-        deepbind_init();
-    return next_dlopen(path, flags & ~RTLD_DEEPBIND);
+    return next_dlopen()(path, flags & ~RTLD_DEEPBIND);
 }
+
 HPM_EXPORT int dlclose(void *library)
 {
-    if (unlikely(next_dlclose == NULL))
-        deepbind_init();
-    int status = next_dlclose(library);
+    int status = next_dlclose()(library);
     unwind_cache_forget();
     return status;
-}
-#else
-void deepbind_init(void)
-{
 }
 #endif

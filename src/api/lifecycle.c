@@ -6,7 +6,6 @@
 #include <signal.h>
 #include <string.h>
 
-#include "api/deepbind.h"
 #include "base/lock.h"
 #include "base/meta.h"
 #include "base/options.h"
@@ -170,7 +169,6 @@ __attribute__((constructor(101))) static void start_library(void)
     options_init();
     print_set_quiet(option_number(OPTION_QUIET) != 0 || !options_program_matches(NULL));
     pageheap_set_release(option_number(OPTION_RELEASE));
-    deepbind_init();
     lifecycle_thread();
     dump_init();
     pthread_atfork(fork_prepare, fork_parent, fork_child);

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <linux/futex.h>
 #include <sched.h>
+#include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -19,8 +20,8 @@ size_t os_page_bytes(void)
     size_t bytes = atomic_load_explicit(&page_bytes, memory_order_relaxed);
     if (likely(bytes != 0))
         return bytes;
-    long answer = sysconf(_SC_PAGESIZE);
-    bytes = answer > 0 ? (size_t)answer : 4 * KiB;
+    unsigned long answer = getauxval(AT_PAGESZ);
+    bytes = answer != 0 ? answer : 4 * KiB;
     atomic_store_explicit(&page_bytes, bytes, memory_order_relaxed);
     return bytes;
 }
