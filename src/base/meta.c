@@ -39,7 +39,7 @@ static void *alloc_locked(size_t bytes)
         start = meta.at;
     }
     meta.at = start + bytes;
-    meta.allocated_bytes += bytes;
+    owner_store(&meta.allocated_bytes, meta.allocated_bytes + bytes);
     return start;
 }
 

@@ -113,7 +113,7 @@ static struct batch take_from_slabs_locked(struct central *central, unsigned cla
             link_slab_locked(central, slab);
         slab = fullest_slab_locked(central);
     }
-    central->out_objects += batch.count;
+    owner_store(&central->out_objects, central->out_objects + batch.count);
     return batch;
 }
 
@@ -187,7 +187,7 @@ static void walk_into_slabs_locked(struct central *central, unsigned class, stru
         put_in_slab_locked(central, slab, object);
         object = next;
     }
-    central->out_objects -= batch.count;
+    owner_store(&central->out_objects, central->out_objects - batch.count);
 }
 
 void central_put(unsigned class, struct batch batch)

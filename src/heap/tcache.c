@@ -31,7 +31,7 @@ void tcache_init(struct tcache *cache)
     tcache_unset_allowances(cache);
     acquire_registry();
     list_push(&registry.owned, &cache->link);
-    registry.count++;
+    owner_store(&registry.count, registry.count + 1);
     lock_release(&registry.lock);
 }
 
@@ -79,7 +79,7 @@ static size_t pushed_count(const struct tcache_list *list)
 static void set_capacity(struct tcache_list *list, int32_t capacity)
 {
     int32_t room = list->room + capacity - list->capacity;
-    list->capacity = capacity;
+    owner_store(&list->capacity, capacity);
     owner_store(&list->room, room);
 }
 
@@ -223,7 +223,7 @@ void tcache_retire(struct tcache *cache)
     }
     acquire_registry();
     list_take(&cache->link);
-    registry.count--;
+    owner_store(&registry.count, registry.count - 1);
     lock_release(&registry.lock);
 }
 

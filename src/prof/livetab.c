@@ -63,7 +63,7 @@ static uint32_t alloc_locked(void)
         livetab.free = livetab_get(tag)->next_free;
     else
         tag = take_unused_locked();
-    livetab.live += tag != 0;
+    owner_store(&livetab.live, livetab.live + (tag != 0));
     return tag;
 }
 
@@ -84,7 +84,7 @@ void livetab_free(uint32_t tag)
     sample->site = NULL;
     sample->next_free = livetab.free;
     livetab.free = tag;
-    livetab.live--;
+    owner_store(&livetab.live, livetab.live - 1);
     lock_release(&livetab.lock);
 }
 

@@ -118,7 +118,7 @@ static struct stack *add_stack_locked(uint64_t hash, const uintptr_t *frames, si
     stack->is_truncated = is_truncated;
     memcpy(stack->frames, frames, depth * sizeof(frames[0]));
     link_stack(table, stack);
-    stacktab.stack_count++;
+    owner_store(&stacktab.stack_count, stacktab.stack_count + 1);
     return stack;
 }
 
@@ -146,7 +146,7 @@ static struct site *add_site_locked(struct site *_Atomic *list, const struct sta
     /* Release: pairs with the acquires in find_site and stacktab_first_site. */
     atomic_store_explicit(list, site, memory_order_release);
     atomic_store_explicit(&stacktab.first_site, site, memory_order_release);
-    stacktab.site_count++;
+    owner_store(&stacktab.site_count, stacktab.site_count + 1);
     return site;
 }
 
