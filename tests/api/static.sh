@@ -57,4 +57,22 @@ static conformance "$cc" conformance.c
 static lifecycle "$cc" lifecycle_test.c
 static cxx "$cxx" cxx_test.cc
 
+cat >"$work/new.cc" <<'END'
+#include <new>
+static volatile unsigned long impossible = 1ul << 60;
+int main()
+{
+    try {
+        delete[] new char[impossible];
+    } catch (const std::bad_alloc &) {
+        return 0;
+    }
+    return 1;
+}
+END
+throws()
+{
+    build "$cxx" "$work/new.cc" "$work/new" && timeout 20 "$work/new"
+}
+check "a failing new throws in a static program that names nothing else of the C++ library" throws
 finish
