@@ -1,0 +1,179 @@
+/* Unwind tables made by hand, at the very edge of mapped memory: whoever reads past them faults. */
+#include "prof/unwind_cfi.h"
+
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "tap.h"
+
+enum { TABLE_BYTES = 4096, CODE = 0x10000, CODE_BYTES = 0x100, TABLE = 0x20000 };
+
+static struct {
+    uint8_t *bytes; // TABLE_BYTES, a page that cannot be read before and behind
+    size_t used;
+    struct object object;
+} made;
+
+static void put(const void *bytes, size_t count)
+{
+    memcpy(made.bytes + made.used, bytes, count);
+    made.used += count;
+}
+
+static void put_u8(uint8_t byte)
+{
+    put(&byte, 1);
+}
+
+static void put_u32(uint32_t word)
+{
+    put(&word, 4);
+}
+
+static void begin_table(void)
+{
+    if (made.bytes == NULL) {
+        uint8_t *pages = mmap(NULL, 3 * TABLE_BYTES, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        made.bytes = pages + TABLE_BYTES;
+        mprotect(made.bytes, TABLE_BYTES, PROT_READ | PROT_WRITE);
+    }
+    memset(made.bytes, 0, TABLE_BYTES);
+    made.used = 0;
+}
+
+/* Moves what was made to the end of the page and describes it. */
+static void end_table(void)
+{
+    memmove(made.bytes + TABLE_BYTES - made.used, made.bytes, made.used);
+    uintptr_t start = (uintptr_t)made.bytes + TABLE_BYTES - made.used;
+    made.object = (struct object){.start = CODE,
+                                  .limit = CODE + CODE_BYTES,
+                                  .table = TABLE,
+                                  .readable_start = TABLE,
+                                  .readable_limit = TABLE + made.used,
+                                  .delta = (ptrdiff_t)(start - TABLE)};
+}
+
+enum { HEADER_BYTES = 20, CIE_BYTES = 24 };
+
+/* A header with one entry; a CIE: the frame address is the stack pointer + 8, the return address is
+ * saved 8 below it; an FDE for the code with the given program. */
+static void make_table(const uint8_t *program, size_t bytes)
+{
+    begin_table();
+    put("\x01\x1b\x03\x3b", 4);
+    put_u32(HEADER_BYTES - 4);
+    put_u32(1);
+    put_u32((uint32_t)(CODE - TABLE));
+    put_u32(HEADER_BYTES + CIE_BYTES);
+    put_u32(CIE_BYTES - 4);
+    put_u32(0);
+    put("\x01zR\0\x01\x78\x10\x01\x1b", 9);
+    put("\x0c\x07\x08\x90\x01\0\0", 7);
+    put_u32((uint32_t)(4 + 4 + 4 + 1 + bytes));
+    put_u32(CIE_BYTES + 4);
+    put_u32((uint32_t)(CODE - (TABLE + made.used)));
+    put_u32(CODE_BYTES);
+    put_u8(0);
+    put(program, bytes);
+    end_table();
+}
+
+#define MAKE(...)                                                                                  \
+    do {                                                                                           \
+        static const uint8_t program[] = {__VA_ARGS__};                                            \
+        make_table(program, sizeof(program));                                                      \
+    } while (0)
+
+static struct step step_at(size_t offset)
+{
+    return unwind_cfi_step(&made.object, CODE + offset);
+}
+
+#if defined(__x86_64__)
+TEST(unwind_cfi, a_pushed_frame_pointer_is_found_below_the_frame)
+{
+    /* advance 1; def_cfa_offset 16; offset rbp at -16; advance 3; def_cfa_register rbp */
+    MAKE(0x41, 0x0e, 0x10, 0x86, 0x02, 0x43, 0x0d, 0x06);
+    CHECK_EQUAL(step_at(0).kind, STEP_SP);
+    CHECK_EQUAL(step_at(0).offset, 8);
+    CHECK_EQUAL(step_at(0).fp_rule, FP_SAME);
+    CHECK_EQUAL(step_at(1).offset, 16);
+    CHECK_EQUAL(step_at(1).fp_rule, FP_AT_FRAME);
+    CHECK_EQUAL(step_at(1).fp_offset, -2);
+    CHECK_EQUAL(step_at(3).kind, STEP_SP);
+    CHECK_EQUAL(step_at(4).kind, STEP_FP);
+    CHECK_EQUAL(step_at(4).ra_offset, -1);
+}
+
+TEST(unwind_cfi, a_state_is_remembered_and_restored)
+{
+    /* advance 4; def_cfa_offset 32; remember; advance 4; def_cfa_offset 8; advance 1; restore */
+    MAKE(0x44, 0x0e, 0x20, 0x0a, 0x44, 0x0e, 0x08, 0x41, 0x0b);
+    CHECK_EQUAL(step_at(5).offset, 32);
+    CHECK_EQUAL(step_at(8).offset, 8);
+    CHECK_EQUAL(step_at(9).offset, 32);
+}
+
+TEST(unwind_cfi, a_realigned_stack_is_followed_through_its_expressions)
+{
+    /* expression rbp: breg6 0; def_cfa_expression: breg6 -8, deref */
+    MAKE(0x10, 0x06, 0x02, 0x76, 0x00, 0x0f, 0x03, 0x76, 0x78, 0x06);
+    CHECK_EQUAL(step_at(0).kind, STEP_FP_SAVED);
+    CHECK_EQUAL(step_at(0).offset, -8);
+    CHECK_EQUAL(step_at(0).fp_rule, FP_AT_FP);
+}
+
+TEST(unwind_cfi, an_undefined_return_address_is_the_first_frame)
+{
+    MAKE(0x07, 0x10);
+    CHECK_EQUAL(step_at(0).kind, STEP_END);
+}
+
+TEST(unwind_cfi, a_register_that_is_not_kept_yields_no_rule)
+{
+    MAKE(0x0c, 0x03, 0x08); // def_cfa rbx + 8
+    CHECK_EQUAL(step_at(0).kind, STEP_UNKNOWN);
+}
+#endif
+
+TEST(unwind_cfi, code_outside_the_entry_yields_no_rule)
+{
+    MAKE(0);
+    CHECK_EQUAL(step_at(CODE_BYTES).kind, STEP_UNKNOWN);
+    CHECK_EQUAL(unwind_cfi_step(&made.object, CODE - 1).kind, STEP_UNKNOWN);
+}
+
+TEST(unwind_cfi, a_table_cut_off_anywhere_is_never_read_past_its_end)
+{
+    MAKE(0x41, 0x0e, 0x10, 0x86, 0x02, 0x43, 0x0d, 0x06, 0x0f, 0x03, 0x76, 0x78, 0x06);
+    struct object whole = made.object;
+    size_t known = 0;
+    for (size_t kept = 0; kept < made.used; kept++) {
+        memmove(made.bytes + TABLE_BYTES - kept,
+                (uint8_t *)(whole.table + (uintptr_t)whole.delta), kept);
+        made.object.delta = (ptrdiff_t)((uintptr_t)made.bytes + TABLE_BYTES - kept - TABLE);
+        made.object.readable_limit = TABLE + kept;
+        known += step_at(4).kind != STEP_UNKNOWN;
+        MAKE(0x41, 0x0e, 0x10, 0x86, 0x02, 0x43, 0x0d, 0x06, 0x0f, 0x03, 0x76, 0x78, 0x06);
+    }
+    CHECK_EQUAL(known, 0);
+}
+
+TEST(unwind_cfi, a_table_of_random_damage_ends_without_a_fault)
+{
+    uint64_t random = 88172645463325252u;
+    for (int round = 0; round < 300000; round++) {
+        MAKE(0x41, 0x0e, 0x10, 0x86, 0x02, 0x0a, 0x43, 0x0d, 0x06, 0x0b, 0x10, 0x06, 0x02, 0x76,
+             0x00, 0x0f, 0x03, 0x76, 0x78, 0x06, 0x2e, 0x10, 0x12, 0x07, 0x7e, 0x01);
+        uint8_t *start = (uint8_t *)(made.object.table + (uintptr_t)made.object.delta);
+        for (int hits = 0; hits < 1 + round % 4; hits++) {
+            random ^= random << 13;
+            random ^= random >> 7;
+            random ^= random << 17;
+            start[random % made.used] = (uint8_t)(random >> 40);
+        }
+        step_at(random >> 56);
+    }
+    CHECK(true);
+}
