@@ -57,8 +57,8 @@ HPM_INLINE size_t max_size(size_t a, size_t b)
     return a > b ? a : b;
 }
 
-/* A word its owner (a thread, or who holds a lock) writes with plain stores and others may read: the
- * reader sees some recent value. Under ThreadSanitizer both sides are declared atomic; elsewhere
+/* A word its owner (a thread, or who holds a lock) writes with plain stores and others may read:
+ * they see some recent value. Under ThreadSanitizer both sides are declared atomic; elsewhere
  * the owner's side is a plain access, so that `count -= 1` stays one instruction. */
 #if defined(__SANITIZE_THREAD__)
 #define owner_load(p)     __atomic_load_n((p), __ATOMIC_RELAXED)

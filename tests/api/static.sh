@@ -63,7 +63,7 @@ static volatile unsigned long impossible = 1ul << 60;
 int main()
 {
     try {
-        delete[] new char[impossible];
+        ::operator delete(::operator new(impossible));
     } catch (const std::bad_alloc &) {
         return 0;
     }

@@ -4,7 +4,7 @@
  *   truth SCENARIO PATH
  *   function NAME OBJECT_BYTES LIVE_OBJECTS ALLOC_OBJECTS INTERVAL    (one line a function)
  *
- * OBJECT_BYTES is what the allocator charges an object with; INTERVAL that at which it was sampled. */
+ * OBJECT_BYTES is what the allocator charges for an object, INTERVAL that of its sampling. */
 #define _GNU_SOURCE
 #include <pthread.h>
 #include <stdio.h>

@@ -305,9 +305,9 @@ int main(int count, char **arguments)
     rmdir(folder);
     size_t bound = peak_live + peak_live / 2 + SLACK_BYTES +
                    (size_t)thread_count * SLACK_BYTES_PER_THREAD;
-    printf("threads %d seconds %d operations %ld dumps %ld forks %ld live %zu KiB resident %zu KiB\n",
-           thread_count, seconds, operations, dump_files, forks_done, peak_live >> 10,
-           peak_resident >> 10);
+    printf("threads %d seconds %d operations %ld dumps %ld forks %ld", thread_count, seconds,
+           operations, dump_files, forks_done);
+    printf(" live %zu KiB resident %zu KiB\n", peak_live >> 10, peak_resident >> 10);
     if (live_bytes != 0 || (peak_resident > bound && fork_hz == 0)) {
         printf("live at the end %ld, bound %zu KiB\n", live_bytes, bound >> 10);
         return 1;
