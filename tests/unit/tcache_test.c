@@ -33,10 +33,11 @@ static void set_allowances(struct tcache *cache, int64_t allowance)
 /* As malloc and free use the cache. NULL: the allowance is used up. */
 static void *alloc(struct tcache *cache, unsigned class)
 {
-    void *object = tcache_pop(&cache->lists[class]);
-    if (object == NULL && cache->lists[class].allowance > 0)
-        object = tcache_refill(cache, class);
-    return object;
+    struct tcache_list *list = &cache->lists[class];
+    void *object = tcache_pop(list);
+    if (object == NULL)
+        object = tcache_swap(cache, list, sizeclass_code(class));
+    return object != NULL || list->allowance <= 0 ? object : tcache_refill(cache, class);
 }
 
 static void free_object(struct tcache *cache, unsigned class, void *object)
