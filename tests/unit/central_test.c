@@ -104,18 +104,21 @@ TEST(central, no_object_is_out_twice)
 
 TEST(central, lists_kept_are_bounded)
 {
+    enum { LISTS = 100, LENGTH = 400 };
     unsigned class = class_of(64);
-    struct batch all = take_exactly(class, 10000);
-    for (int i = 0; i < 100; i++) {
-        struct batch part = {all.head, 100};
+    struct batch all = take_exactly(class, LISTS * LENGTH);
+    size_t most = 0;
+    for (int i = 0; i < LISTS; i++) {
+        struct batch part = {all.head, LENGTH};
         struct object *last = part.head;
-        for (int n = 1; n < 100; n++)
+        for (int n = 1; n < LENGTH; n++)
             last = last->next;
         all.head = last->next;
         last->next = NULL;
         central_put(class, part);
-        CHECK(stats_of(class).list_objects * 64 <= 64 * KiB);
+        most = stats_of(class).list_objects > most ? stats_of(class).list_objects : most;
     }
+    CHECK(most > 0 && most * 64 <= 64 * KiB);
     central_drain(class);
 }
 

@@ -77,6 +77,7 @@ TEST(profile, sums_that_do_not_divide_evenly_still_end_at_nothing)
         profile_forget(tags[(i * 37) % SAMPLES]);
     CHECK(row_of(1200).inuse_bytes == 0);
     CHECK(row_of(1200).inuse_objects == 0);
+    CHECK(row_of(1200).inuse_requested_bytes == 0);
 }
 
 TEST(profile, forgetting_no_sample_is_nothing)
