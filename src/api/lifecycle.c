@@ -29,6 +29,14 @@ static _Atomic bool is_heap_ready;
 static pthread_key_t thread_key;
 static HPM_TLS bool has_ended;
 
+/* Threads' seeds are steps from one random number: asking the kernel for each costs short threads. */
+static _Atomic uint64_t next_seed;
+
+static uint64_t take_seed(void)
+{
+    return atomic_fetch_add_explicit(&next_seed, 0x9e3779b97f4a7c15u, memory_order_relaxed);
+}
+
 /* Runs among the thread's destructors. The cache is unhooked before its lists are given back. */
 static void end_thread(void *argument)
 {
@@ -46,6 +54,7 @@ static bool set_up_heap_locked(void)
         return true;
     if (pthread_key_create(&thread_key, end_thread) != 0 || !pagemap_init())
         return false;
+    atomic_store_explicit(&next_seed, os_random_u64(), memory_order_relaxed);
     /* Release: pairs with the acquire in set_up_heap. */
     atomic_store_explicit(&is_heap_ready, true, memory_order_release);
     return true;
@@ -80,7 +89,7 @@ HPM_COLD struct thread *lifecycle_attach_slow(void)
         thread = make_thread();
     if (thread == NULL)
         return NULL;
-    sampler_init(&thread->sampler, os_random_u64());
+    sampler_init(&thread->sampler, take_seed());
     thread->is_sampling = false;
     thread->cache.allowance_epoch = 0;
     tcache_self = &thread->cache;
@@ -121,8 +130,9 @@ static void fork_child(void)
     tcache_fork_child();
     lock_reset(&setup_lock);
     dump_fork_child();
+    atomic_store_explicit(&next_seed, os_random_u64(), memory_order_relaxed);
     if (tcache_self != &tcache_none)
-        sampler_init(&((struct thread *)tcache_self)->sampler, os_random_u64());
+        sampler_init(&((struct thread *)tcache_self)->sampler, take_seed());
 }
 
 static void dump_after_signal(void)

@@ -57,6 +57,14 @@ HPM_INLINE size_t max_size(size_t a, size_t b)
     return a > b ? a : b;
 }
 
+/* The finalizer of SplitMix64: spreads a weak seed over 64 bits. */
+HPM_INLINE uint64_t mix_bits(uint64_t x)
+{
+    x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
+    x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;
+    return x ^ (x >> 31);
+}
+
 /* A word its owner (a thread, or who holds a lock) writes with plain stores and others may read:
  * they see some recent value. Under ThreadSanitizer both sides are declared atomic; elsewhere
  * the owner's side is a plain access, so that `count -= 1` stays one instruction. */

@@ -166,20 +166,12 @@ uint64_t os_wall_clock_ns(void)
     return clock_ns(CLOCK_REALTIME);
 }
 
-/* The finalizer of SplitMix64: spreads a weak seed over 64 bits. */
-static uint64_t mix(uint64_t x)
-{
-    x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
-    x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;
-    return x ^ (x >> 31);
-}
-
 uint64_t os_random_u64(void)
 {
     int saved = errno;
     uint64_t value = 0;
     if (syscall(SYS_getrandom, &value, sizeof(value), 1 /* GRND_NONBLOCK */) != sizeof(value))
-        value = mix(os_clock_ns() ^ (uintptr_t)&value ^ ((uint64_t)getpid() << 32));
+        value = mix_bits(os_clock_ns() ^ (uintptr_t)&value ^ ((uint64_t)getpid() << 32));
     errno = saved;
     return value;
 }

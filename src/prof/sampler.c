@@ -26,7 +26,8 @@ size_t sampler_interval(void)
 
 void sampler_init(struct sampler *sampler, uint64_t seed)
 {
-    sampler->state = seed != 0 ? seed : 0x9e3779b97f4a7c15u;
+    uint64_t state = mix_bits(seed);
+    sampler->state = state != 0 ? state : 0x9e3779b97f4a7c15u;
 }
 
 /* Marsaglia's xorshift64*: the upper bits of the product pass the usual tests. */
