@@ -274,11 +274,22 @@ static void begin_in_folder(char **arguments)
     abort();
 }
 
+/* Signals to the process are for the busy threads, wherever they are; the kernel would give them to
+ * the first thread, which sleeps. */
+static void leave_signals_to_others(void)
+{
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGUSR2);
+    pthread_sigmask(SIG_BLOCK, &set, NULL);
+}
+
 static void run_threads(size_t *peak_resident, size_t *peak_live)
 {
     pthread_t threads[THREADS_MAX], signaller, forker;
     for (uintptr_t i = 0; (int)i < thread_count; i++)
         pthread_create(&threads[i], NULL, churn, (void *)(i + 1));
+    leave_signals_to_others();
     if (signal_hz > 0)
         pthread_create(&signaller, NULL, signal_all_the_time, NULL);
     if (fork_hz > 0)
