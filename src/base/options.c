@@ -203,12 +203,30 @@ static bool parse_signal(const char *text, uint64_t *number)
     return true;
 }
 
+/* By hand: the C library's strcspn and strncmp bring pages of tables and variants into every small
+ * program. */
+static size_t length_before(const char *text, char end)
+{
+    size_t length = 0;
+    while (text[length] != '\0' && text[length] != end)
+        length++;
+    return length;
+}
+
+static bool begins_with(const char *text, const char *word, size_t length)
+{
+    size_t same = 0;
+    while (same < length && text[same] == word[same])
+        same++;
+    return same == length;
+}
+
 /* The place of a word among words between spaces. */
 static bool find_choice(const char *choices, const char *text, size_t length, uint64_t *index)
 {
     for (*index = 0; *choices != '\0'; (*index)++) {
-        size_t choice_length = strcspn(choices, " ");
-        if (choice_length == length && strncmp(choices, text, length) == 0)
+        size_t choice_length = length_before(choices, ' ');
+        if (choice_length == length && begins_with(choices, text, length))
             return true;
         choices += choice_length;
         choices += *choices == ' ';
@@ -221,7 +239,7 @@ static bool parse_set(const char *choices, const char *text, uint64_t *mask)
     *mask = 0;
     for (;; text++) {
         uint64_t index;
-        size_t length = strcspn(text, ",");
+        size_t length = length_before(text, ',');
         if (!find_choice(choices, text, length, &index))
             return false;
         *mask |= (uint64_t)1 << index;

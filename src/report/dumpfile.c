@@ -41,9 +41,16 @@ static void copy_name(char *target, const char *name)
 
 void dumpfile_init(void)
 {
-    struct utsname system;
     copy_name(names.program, program_invocation_short_name);
-    copy_name(names.host, uname(&system) == 0 ? system.nodename : NULL);
+}
+
+/* Asked for when first wanted, off the stack of a signal handler. */
+static const char *host_name(void)
+{
+    static struct utsname system;
+    if (names.host[0] == '\0')
+        copy_name(names.host, uname(&system) == 0 ? system.nodename : NULL);
+    return names.host;
 }
 
 static void put_bytes(const char *text, size_t length)
@@ -92,7 +99,7 @@ static void put_directive(const struct dumpfile *file, const char *percent)
         put_time(file->wall_clock_ns);
         break;
     case 'h':
-        put_text(names.host);
+        put_text(host_name());
         break;
     case '%':
         put_text("%");
