@@ -22,11 +22,12 @@ struct central {
     size_t slab_count, out_objects, tagged_out_objects;
 } HPM_LINE_ALIGNED;
 
-static struct central centrals[SIZECLASS_COUNT];
+static struct central centrals[SIZECLASS_COUNT] = {
+    [0 ... SIZECLASS_COUNT - 1] = {.lock = LOCK_INITIAL(LOCK_CENTRAL)},
+};
 
 static void init_locked(struct central *central)
 {
-    central->lock.rank = LOCK_CENTRAL;
     list_init(&central->partial_tagged);
     for (unsigned fill = 0; fill < SLAB_FILLS; fill++)
         list_init(&central->partial[fill]);
