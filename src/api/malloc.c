@@ -142,7 +142,7 @@ static struct span *get_special(const void *address)
 {
     struct span *span = pagemap_find(address);
     if (likely(span != NULL)) {
-        if (span->kind == SPAN_TAGGED_SLAB || span->kind == SPAN_SLAB)
+        if (span->kind == SPAN_TAGGED_SLAB)
             return span;
         if ((span->kind == SPAN_LARGE || span->kind == SPAN_HUGE) && address == span->start)
             return span;
