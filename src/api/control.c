@@ -1,11 +1,11 @@
 /* What a program may ask of the profiler and the heap: the hpm_ calls that are not allocation. */
 #include <errno.h>
 
+#include "base/options.h"
 #include "heap/central.h"
 #include "heap/pageheap.h"
 #include "hpmalloc.h"
 #include "prof/sampler.h"
-#include "base/options.h"
 #include "report/dump.h"
 
 static_assert((int)HPM_PROFILE_ALLOCS == DUMP_PROFILE_ALLOCS, "one numbering");

@@ -177,7 +177,6 @@ __attribute__((constructor(101))) static void start_library(void)
     int saved = errno;
     print_init();
     options_init();
-    print_set_quiet(option_number(OPTION_QUIET) != 0 || !options_program_matches(NULL));
     pageheap_set_release(option_number(OPTION_RELEASE));
     lifecycle_thread();
     dump_init();
