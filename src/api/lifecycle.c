@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/lock.h"
 #include "base/meta.h"
@@ -67,6 +68,8 @@ static bool set_up_heap(void)
     lock_acquire(&setup_lock);
     bool done = set_up_heap_locked();
     lock_release(&setup_lock);
+    if (done && !interpose_is_own_fork(fork))
+        lifecycle_watch_forks(pthread_atfork);
     return done;
 }
 
@@ -97,10 +100,15 @@ HPM_COLD struct thread *lifecycle_attach_slow(void)
     return thread;
 }
 
+/* Threads that come to register the handlers together may do it twice: the innermost call counts. */
+static HPM_TLS unsigned fork_depth;
+
 /* Locks are taken in the order of their ranks, so that the child finds none held by a thread that
  * it does not have. */
 static void fork_prepare(void)
 {
+    if (fork_depth++ > 0)
+        return;
     dump_fork_prepare();
     lock_acquire(&setup_lock);
     tcache_fork_prepare();
@@ -112,6 +120,8 @@ static void fork_prepare(void)
 
 static void fork_parent(void)
 {
+    if (--fork_depth > 0)
+        return;
     meta_fork_parent();
     profile_fork_parent();
     pageheap_fork_parent();
@@ -123,6 +133,8 @@ static void fork_parent(void)
 
 static void fork_child(void)
 {
+    if (--fork_depth > 0)
+        return;
     meta_fork_child();
     profile_fork_child();
     pageheap_fork_child();
@@ -133,6 +145,15 @@ static void fork_child(void)
     atomic_store_explicit(&next_seed, os_random_u64(), memory_order_relaxed);
     if (tcache_self != &tcache_none)
         sampler_init(&((struct thread *)tcache_self)->sampler, take_seed());
+}
+
+void lifecycle_watch_forks(register_function *register_handlers)
+{
+    static _Atomic bool is_done;
+    if (atomic_load(&is_done))
+        return;
+    register_handlers(fork_prepare, fork_parent, fork_child);
+    atomic_store(&is_done, true);
 }
 
 static void dump_after_signal(void)
@@ -180,7 +201,6 @@ __attribute__((constructor(101))) static void start_library(void)
     pageheap_set_release(option_number(OPTION_RELEASE));
     lifecycle_thread();
     dump_init();
-    pthread_atfork(fork_prepare, fork_parent, fork_child);
     start_profiler();
     if (options_program_matches(NULL))
         install_dump_signal();

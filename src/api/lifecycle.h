@@ -7,6 +7,8 @@
 #ifndef HPM_API_LIFECYCLE_H
 #define HPM_API_LIFECYCLE_H
 
+#include <sys/types.h>
+
 #include "api/thread.h"
 
 /* This thread's, made when it has none; NULL when it has ended or there is no memory. */
@@ -17,5 +19,14 @@ HPM_INLINE struct thread *lifecycle_thread(void)
     struct tcache *cache = tcache_self;
     return likely(cache != &tcache_none) ? (struct thread *)cache : lifecycle_attach_slow();
 }
+
+/* Has `register_handlers` (pthread_atfork, or what stands for it) told our fork handlers, unless it
+ * was before. To be called before the first fork. */
+typedef int register_function(void (*prepare)(void), void (*parent)(void), void (*child)(void));
+void lifecycle_watch_forks(register_function *register_handlers);
+
+/* Whether `fork`, as the caller sees it, is that of api/interpose, which watches. It is not in a
+ * static program, and in a library opened late, whose names stand in front of nothing. */
+bool interpose_is_own_fork(pid_t (*fork)(void));
 
 #endif

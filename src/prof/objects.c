@@ -14,7 +14,7 @@ enum { OBJECTS_MAX = 1024 };
 #define REFRESH_PAUSE_NS 20000000u
 
 static struct {
-    struct object objects[OBJECTS_MAX]; // sorted by start
+    struct loaded_object objects[OBJECTS_MAX]; // sorted by start
     size_t count;
     uint64_t next_refresh_ns;
 } loaded;
@@ -33,22 +33,22 @@ static size_t count_upto(uintptr_t address)
     return low;
 }
 
-const struct object *objects_find(uintptr_t address)
+const struct loaded_object *objects_find(uintptr_t address)
 {
     size_t upto = count_upto(address);
     if (upto == 0)
         return NULL;
-    const struct object *object = &loaded.objects[upto - 1];
+    const struct loaded_object *object = &loaded.objects[upto - 1];
     return address < object->limit ? object : NULL;
 }
 
-static void insert(const struct object *object)
+static void insert(const struct loaded_object *object)
 {
     if (loaded.count == OBJECTS_MAX || object->limit <= object->start)
         return;
     size_t at = count_upto(object->start);
     memmove(&loaded.objects[at + 1], &loaded.objects[at],
-            (loaded.count - at) * sizeof(struct object));
+            (loaded.count - at) * sizeof(struct loaded_object));
     loaded.objects[at] = *object;
     loaded.count++;
 }
@@ -59,7 +59,7 @@ static bool holds(const ElfW(Phdr) * segment, ElfW(Addr) address)
 }
 
 /* The unwind table and the loaded segment that holds it. */
-static void find_table(struct object *object, uintptr_t bias, const ElfW(Phdr) * segments,
+static void find_table(struct loaded_object *object, uintptr_t bias, const ElfW(Phdr) * segments,
                        size_t count)
 {
     const ElfW(Phdr) *table = NULL;
@@ -79,7 +79,7 @@ static void find_table(struct object *object, uintptr_t bias, const ElfW(Phdr) *
 static int add_at_start(struct dl_phdr_info *info, size_t size, void *unused)
 {
     (void)size, (void)unused;
-    struct object object = {.is_present = true};
+    struct loaded_object object = {.is_present = true};
     find_table(&object, info->dlpi_addr, info->dlpi_phdr, info->dlpi_phnum);
     for (size_t i = 0; i < info->dlpi_phnum; i++) {
         const ElfW(Phdr) *segment = &info->dlpi_phdr[i];
@@ -111,7 +111,7 @@ static const ElfW(Phdr) * file_segments(const struct elffile *file, size_t *coun
 }
 
 /* Reads the table from a mapped file instead of from where it was loaded. */
-static void read_from_copy(struct object *object, const struct elffile *file, uintptr_t bias,
+static void read_from_copy(struct loaded_object *object, const struct elffile *file, uintptr_t bias,
                            const ElfW(Phdr) * segments, size_t count)
 {
     find_table(object, bias, segments, count);
@@ -128,7 +128,7 @@ static void read_from_copy(struct object *object, const struct elffile *file, ui
 
 static void add_later(const struct mapping *mapping)
 {
-    struct object object = {
+    struct loaded_object object = {
         .start = mapping->start, .limit = mapping->limit, .is_present = true};
     struct elffile file;
     if (!elffile_open(&file, mapping->path))
@@ -152,7 +152,7 @@ static void add_later(const struct mapping *mapping)
 static void note_mapping(const struct mapping *mapping)
 {
     size_t upto = count_upto(mapping->start);
-    struct object *object = upto > 0 ? &loaded.objects[upto - 1] : NULL;
+    struct loaded_object *object = upto > 0 ? &loaded.objects[upto - 1] : NULL;
     if (object != NULL && mapping->start < object->limit)
         object->is_present = true;
     else if (mapping->path[0] == '/')
@@ -163,7 +163,7 @@ static void drop_absent(void)
 {
     size_t kept = 0;
     for (size_t i = 0; i < loaded.count; i++) {
-        struct object *object = &loaded.objects[i];
+        struct loaded_object *object = &loaded.objects[i];
         if (object->is_present)
             loaded.objects[kept++] = *object;
         else

@@ -17,7 +17,7 @@
 
 /* Addresses are as the program sees them; `delta` added to one of an unwind table gives where its
  * bytes can be read. */
-struct object {
+struct loaded_object {
     uintptr_t start, limit; // code
     uintptr_t table;        // .eh_frame_hdr; 0: none
     uintptr_t readable_start, readable_limit; // what may be read around the table
@@ -33,7 +33,7 @@ struct object {
 void objects_init(void);
 
 /* The object whose code holds the address, or NULL. */
-const struct object *objects_find(uintptr_t address);
+const struct loaded_object *objects_find(uintptr_t address);
 
 /* Looks what was loaded and unloaded since. False: it did so too recently. */
 bool objects_refresh(void);

@@ -38,7 +38,7 @@ static struct step step_of(uint64_t word)
 /* What is found right after a look at the mappings is remembered even when it is nothing. */
 static struct step find_step_locked(uintptr_t address, bool *is_final)
 {
-    const struct object *object = objects_find(address);
+    const struct loaded_object *object = objects_find(address);
     *is_final = true;
     if (object == NULL) {
         *is_final = objects_refresh();

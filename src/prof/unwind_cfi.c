@@ -14,7 +14,7 @@ enum { ENCODING_OMIT = 0xff, REMEMBERED_MAX = 8 };
 
 /* Bytes of the table, read in order. Past the end it yields zeroes and says so. */
 struct reader {
-    const struct object *object;
+    const struct loaded_object *object;
     uintptr_t at, limit; // as the program sees them
     bool is_broken;
 };
@@ -146,21 +146,21 @@ static uintptr_t read_pointer(struct reader *reader, uint8_t encoding)
     }
 }
 
-static struct reader reader_at(const struct object *object, uintptr_t at, uintptr_t limit)
+static struct reader reader_at(const struct loaded_object *object, uintptr_t at, uintptr_t limit)
 {
     struct reader reader = {.object = object, .at = at, .limit = limit};
     reader.is_broken = at < object->readable_start || limit > object->readable_limit || at > limit;
     return reader;
 }
 
-static struct reader reader_from(const struct object *object, uintptr_t at)
+static struct reader reader_from(const struct loaded_object *object, uintptr_t at)
 {
     return reader_at(object, at, object->readable_limit);
 }
 
 enum { TABLE_ENTRY_BYTES = 8, TABLE_ENCODING = 0x3b };
 
-static int32_t table_entry(const struct object *object, uintptr_t entries, size_t index,
+static int32_t table_entry(const struct loaded_object *object, uintptr_t entries, size_t index,
                            int32_t *where)
 {
     struct reader reader = reader_from(object, entries + index * TABLE_ENTRY_BYTES);
@@ -170,7 +170,7 @@ static int32_t table_entry(const struct object *object, uintptr_t entries, size_
 }
 
 /* Where the table's last entry at or before the address leads; 0 when there is none. */
-static uintptr_t find_fde(const struct object *object, uintptr_t address)
+static uintptr_t find_fde(const struct loaded_object *object, uintptr_t address)
 {
     struct reader reader = reader_from(object, object->table);
     uint8_t version = read_u8(&reader);
@@ -201,7 +201,7 @@ static uintptr_t find_fde(const struct object *object, uintptr_t address)
 }
 
 /* Reads a record's length and returns a reader of its bytes. */
-static struct reader open_record(const struct object *object, uintptr_t at)
+static struct reader open_record(const struct loaded_object *object, uintptr_t at)
 {
     struct reader reader = reader_from(object, at);
     uint64_t length = read_u32(&reader);
@@ -235,7 +235,7 @@ static void read_augmentation(struct reader *reader, const char *text, struct un
     reader->at = end;
 }
 
-static bool read_cie(const struct object *object, uintptr_t at, struct unit *unit)
+static bool read_cie(const struct loaded_object *object, uintptr_t at, struct unit *unit)
 {
     struct reader reader = open_record(object, at);
     uint32_t id = read_u32(&reader);
@@ -504,7 +504,7 @@ static struct step pack(const struct row *row)
     return step;
 }
 
-struct step unwind_cfi_step(const struct object *object, uintptr_t address)
+struct step unwind_cfi_step(const struct loaded_object *object, uintptr_t address)
 {
     const struct step unknown = {.kind = STEP_UNKNOWN};
     uintptr_t fde = object->table != 0 ? find_fde(object, address) : 0;

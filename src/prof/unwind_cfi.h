@@ -38,6 +38,6 @@ struct step {
 static_assert(sizeof(struct step) == 8, "a step is one word");
 
 /* The rule for code at `address`, which lies in the object. */
-struct step unwind_cfi_step(const struct object *object, uintptr_t address);
+struct step unwind_cfi_step(const struct loaded_object *object, uintptr_t address);
 
 #endif

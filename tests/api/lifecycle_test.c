@@ -4,6 +4,7 @@
 #include <dlfcn.h>
 #include <malloc.h>
 #include <pthread.h>
+#include <pty.h>
 #include <stdatomic.h>
 #include <stdint.h>
 #include <sys/wait.h>
@@ -35,6 +36,28 @@ static bool use_malloc(void)
 
 static char *early_small, *early_large;
 static bool was_fine_early;
+static bool shall_wait_in_prepare;
+static unsigned waits_in_prepare;
+
+static void *use_much(void *unused)
+{
+    static char *blocks[4000];
+    for (int i = 0; i < 4000; i++)
+        blocks[i] = malloc((size_t)i);
+    for (int i = 0; i < 4000; i++)
+        free(blocks[i]);
+    return unused;
+}
+
+/* As libraries do that stop their threads before a fork. */
+static void prepare_early(void)
+{
+    pthread_t thread;
+    if (!shall_wait_in_prepare || pthread_create(&thread, NULL, use_much, NULL) != 0)
+        return;
+    pthread_join(thread, NULL);
+    waits_in_prepare++;
+}
 
 /* After all destructors, for it was registered before any constructor ran. */
 static void at_the_very_end(void)
@@ -54,6 +77,7 @@ static void begin_early(int count, char **arguments, char **environment)
     early_small = strcpy(malloc(100), "from before all constructors");
     early_large = strcpy(malloc(100000), "a large one too");
     atexit(at_the_very_end);
+    pthread_atfork(prepare_early, NULL, NULL);
 }
 
 __attribute__((section(".preinit_array"), used)) static void (*early)(int, char **, char **) =
@@ -182,6 +206,55 @@ TEST(lifecycle, children_of_a_program_with_busy_threads_can_allocate_run_threads
     for (int i = 0; i < THREADS; i++)
         pthread_join(threads[i], NULL);
     CHECK_EQUAL(failed, 0);
+}
+
+TEST(lifecycle, handlers_of_fork_may_allocate_and_wait_for_threads_that_do)
+{
+    enum { FORKS = 20 };
+    shall_wait_in_prepare = true;
+    int failed = 0;
+    for (int i = 0; i < FORKS; i++)
+        failed += run_child(be_grandchild) != 0;
+    shall_wait_in_prepare = false;
+    CHECK_EQUAL(failed, 0);
+    CHECK_EQUAL(waits_in_prepare, FORKS);
+}
+
+static int run_on_terminal(void (*work)(void))
+{
+    int terminal, status = -1;
+    pid_t child = forkpty(&terminal, NULL, NULL, NULL);
+    if (child == 0)
+        work();
+    waitpid(child, &status, 0);
+    close(terminal);
+    return status;
+}
+
+/* A program of its own: the first fork there is that of the C library. */
+static void fork_inside_the_c_library(void)
+{
+    pthread_t thread;
+    is_over = false;
+    pthread_create(&thread, NULL, churn, NULL);
+    int failed = 0;
+    for (int i = 0; i < 50; i++)
+        failed += run_on_terminal(be_grandchild) != 0;
+    is_over = true;
+    pthread_join(thread, NULL);
+    int ends[2];
+    char sign = 0;
+    if (pipe(ends) == 0 && fork() == 0) {
+        failed += daemon(1, 1) != 0 || !use_malloc() || !thread_can_use_malloc();
+        _exit(write(ends[1], "d", 1) != 1);
+    }
+    failed += read(ends[0], &sign, 1) != 1 || sign != 'd';
+    _exit(failed != 0);
+}
+
+TEST(lifecycle, forkpty_and_daemon_are_forks_too)
+{
+    CHECK_EQUAL(run_child(fork_inside_the_c_library), 0);
 }
 
 static void *_Atomic handed_over[100];

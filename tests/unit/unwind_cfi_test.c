@@ -11,7 +11,7 @@ enum { TABLE_BYTES = 4096, CODE = 0x10000, CODE_BYTES = 0x100, TABLE = 0x20000 }
 static struct {
     uint8_t *bytes; // TABLE_BYTES, a page that cannot be read before and behind
     size_t used;
-    struct object object;
+    struct loaded_object object;
 } made;
 
 static void put(const void *bytes, size_t count)
@@ -46,7 +46,7 @@ static void end_table(void)
 {
     memmove(made.bytes + TABLE_BYTES - made.used, made.bytes, made.used);
     uintptr_t start = (uintptr_t)made.bytes + TABLE_BYTES - made.used;
-    made.object = (struct object){.start = CODE,
+    made.object = (struct loaded_object){.start = CODE,
                                   .limit = CODE + CODE_BYTES,
                                   .table = TABLE,
                                   .readable_start = TABLE,
@@ -147,7 +147,7 @@ TEST(unwind_cfi, code_outside_the_entry_yields_no_rule)
 TEST(unwind_cfi, a_table_cut_off_anywhere_is_never_read_past_its_end)
 {
     MAKE(0x41, 0x0e, 0x10, 0x86, 0x02, 0x43, 0x0d, 0x06, 0x0f, 0x03, 0x76, 0x78, 0x06);
-    struct object whole = made.object;
+    struct loaded_object whole = made.object;
     size_t known = 0;
     for (size_t kept = 0; kept < made.used; kept++) {
         memmove(made.bytes + TABLE_BYTES - kept,

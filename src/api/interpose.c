@@ -1,0 +1,108 @@
+/* Functions of the C library that we stand in front of, to act first. Its own are looked up at the
+ * first call: most programs make none. In a static program there is nothing in front of anything.
+ *
+ * dlopen       without RTLD_DEEPBIND: a library that binds malloc to the C library's own would hand
+ *              its blocks to our free, and ours to the C library's.
+ * dlclose      to tell the unwinder that code is gone.
+ * fork, ...    to have our fork handlers in before the first fork, and before anybody else's: so
+ *              they take our locks after all others have prepared, who may allocate meanwhile, or
+ *              wait for threads that do. To register them at start would touch pages of the C
+ *              library that most programs never need. */
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <pthread.h>
+#include <pty.h>
+#include <unistd.h>
+
+#include "api/lifecycle.h"
+#include "base/base.h"
+#include "prof/unwind_cache.h"
+
+#if defined(HPM_REPLACE) && defined(PIC)
+/* The next definition of the function `name` after ours, in a variable of its own. */
+#define NEXT(name)                                                                                 \
+    ({                                                                                             \
+        static __typeof__(&name) _Atomic next;                                                     \
+        if (unlikely(next == NULL))                                                                \
+            next = (__typeof__(&name))dlsym(RTLD_NEXT, #name);                                     \
+        next;                                                                                      \
+    })
+
+#ifdef RTLD_DEEPBIND
+/* Leaves by a jump: the C library looks at the return address to learn whose search path counts. */
+HPM_EXPORT __attribute__((optimize("O2", "omit-frame-pointer"))) void *dlopen(const char *path,
+                                                                               int flags)
+{
+    return NEXT(dlopen)(path, flags & ~RTLD_DEEPBIND);
+}
+#endif
+
+HPM_EXPORT int dlclose(void *library)
+{
+    int status = NEXT(dlclose)(library);
+    unwind_cache_forget();
+    return status;
+}
+
+#ifdef __GLIBC__
+int __register_atfork(void (*prepare)(void), void (*parent)(void), void (*child)(void),
+                      void *library);
+
+static int register_first(void (*prepare)(void), void (*parent)(void), void (*child)(void))
+{
+    return NEXT(__register_atfork)(prepare, parent, child, NULL);
+}
+
+/* What pthread_atfork, a part of each library that calls it, comes down to. */
+HPM_EXPORT int __register_atfork(void (*prepare)(void), void (*parent)(void), void (*child)(void),
+                                 void *library)
+{
+    lifecycle_watch_forks(register_first);
+    return NEXT(__register_atfork)(prepare, parent, child, library);
+}
+#else
+static int register_first(void (*prepare)(void), void (*parent)(void), void (*child)(void))
+{
+    return NEXT(pthread_atfork)(prepare, parent, child);
+}
+
+HPM_EXPORT int pthread_atfork(void (*prepare)(void), void (*parent)(void), void (*child)(void))
+{
+    lifecycle_watch_forks(register_first);
+    return NEXT(pthread_atfork)(prepare, parent, child);
+}
+#endif
+
+HPM_EXPORT pid_t fork(void)
+{
+    lifecycle_watch_forks(register_first);
+    return NEXT(fork)();
+}
+
+/* These fork inside the C library. */
+HPM_EXPORT pid_t forkpty(int *terminal, char *name, const struct termios *settings,
+                         const struct winsize *size)
+{
+    lifecycle_watch_forks(register_first);
+    return NEXT(forkpty)(terminal, name, settings, size);
+}
+
+HPM_EXPORT int daemon(int keep_folder, int keep_descriptors)
+{
+    lifecycle_watch_forks(register_first);
+    return NEXT(daemon)(keep_folder, keep_descriptors);
+}
+
+extern pid_t own_fork(void) __attribute__((alias("fork"), copy(fork), visibility("hidden")));
+
+bool interpose_is_own_fork(pid_t (*seen)(void))
+{
+    return seen == own_fork;
+}
+#else
+bool interpose_is_own_fork(pid_t (*seen)(void))
+{
+    (void)seen;
+    return false;
+}
+#endif
