@@ -23,15 +23,26 @@ enum lock_rank {
     LOCK_RANK_COUNT
 };
 
+/* Without ranks to check, a lock is all zeroes, so that what holds one takes no page before it is
+ * used. */
 struct lock {
     _Atomic uint32_t state; // 0 free, 1 held, 2 held and somebody may be waiting
+#ifdef HPM_DEBUG
     uint32_t rank;
+#endif
 };
 
+#ifdef HPM_DEBUG
 #define LOCK_INITIAL(lock_rank)                                                                    \
     {                                                                                              \
-        .state = 0, .rank = (lock_rank)                                                            \
+        .rank = (lock_rank)                                                                        \
     }
+#else
+#define LOCK_INITIAL(lock_rank)                                                                    \
+    {                                                                                              \
+        .state = 0                                                                                 \
+    }
+#endif
 
 void lock_acquire(struct lock *lock);
 bool lock_try(struct lock *lock);

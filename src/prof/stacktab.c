@@ -138,7 +138,7 @@ static struct site *add_site_locked(struct site *_Atomic *list, const struct sta
     struct site *site = meta_alloc(sizeof(*site));
     if (site == NULL)
         return NULL;
-    site->lock.rank = LOCK_STACKTAB;
+    site->lock = (struct lock)LOCK_INITIAL(LOCK_STACKTAB);
     site->stack = stack;
     site->object_bytes = object_bytes;
     site->next = atomic_load_explicit(list, memory_order_relaxed);
