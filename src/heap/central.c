@@ -13,6 +13,8 @@ struct central {
 
     /* Guarded by lock. */
     uint32_t list_count;
+    uint32_t idle_lists; // as few as there were since central_tend
+    bool is_idle;        // nothing was taken since then
     uint32_t used_fills;             // bit: partial[] of that fill is not empty
     struct list partial[SLAB_FILLS]; // slabs with something to give, by fill; unset until first use
     struct list partial_tagged;
@@ -86,12 +88,12 @@ static struct span *fullest_slab_locked(struct central *central)
     return slab_of(central->partial[fill].next);
 }
 
-/* The slab is in no list. */
+/* The slab is in no list. Objects never cut left their pages as they were. */
 static void free_slab_locked(struct central *central, struct span *slab)
 {
     pagemap_set_code(slab, 0);
     central->slab_count--;
-    pageheap_free(slab);
+    pageheap_free_part(slab, pages_for(slab->cut * sizeclass_bytes(slab->class)));
 }
 
 /* Takes from partial slabs, and from a new one when there are none. */
@@ -131,16 +133,21 @@ static bool has_room_locked(const struct central *central, unsigned class, size_
            objects <= sizeclass_table[class].batch_first + central_reserve_count(class);
 }
 
+static struct batch take_list_locked(struct central *central)
+{
+    struct batch batch = central->lists[--central->list_count];
+    central->list_objects -= batch.count;
+    return batch;
+}
+
 struct batch central_take(unsigned class, size_t count)
 {
     struct central *central = acquire(class);
-    struct batch batch;
-    if (central->list_count > 0) {
-        batch = central->lists[--central->list_count];
-        central->list_objects -= batch.count;
-    } else {
-        batch = take_from_slabs_locked(central, class, count);
-    }
+    struct batch batch = central->list_count > 0 ? take_list_locked(central)
+                                                 : take_from_slabs_locked(central, class, count);
+    if (central->idle_lists > central->list_count)
+        central->idle_lists = central->list_count;
+    central->is_idle = false;
     lock_release(&central->lock);
     return batch;
 }
@@ -205,19 +212,48 @@ void central_put(unsigned class, struct batch batch)
     lock_release(&central->lock);
 }
 
-void central_drain(unsigned class)
+void central_return(unsigned class, struct batch batch)
 {
+    if (batch.count == 0)
+        return;
     struct central *central = acquire(class);
-    while (central->list_count > 0) {
-        struct batch batch = central->lists[--central->list_count];
-        central->list_objects -= batch.count;
-        walk_into_slabs_locked(central, class, batch);
-    }
+    walk_into_slabs_locked(central, class, batch);
+    lock_release(&central->lock);
+}
+
+static void drain_locked(struct central *central, unsigned class, uint32_t list_count)
+{
+    for (; list_count > 0; list_count--)
+        walk_into_slabs_locked(central, class, take_list_locked(central));
+}
+
+static void free_last_empty_locked(struct central *central)
+{
     struct span *last = fullest_slab_locked(central);
     if (last != NULL && slab_is_empty(last)) {
         unlink_slab_locked(central, last, fill_of(last));
         free_slab_locked(central, last);
     }
+}
+
+void central_drain(unsigned class)
+{
+    struct central *central = acquire(class);
+    drain_locked(central, class, central->list_count);
+    free_last_empty_locked(central);
+    lock_release(&central->lock);
+}
+
+void central_tend(unsigned class)
+{
+    if (peek_load(&centrals[class].slab_count) == 0)
+        return;
+    struct central *central = acquire(class);
+    drain_locked(central, class, central->idle_lists);
+    central->idle_lists = central->list_count;
+    if (central->is_idle)
+        free_last_empty_locked(central);
+    central->is_idle = true;
     lock_release(&central->lock);
 }
 

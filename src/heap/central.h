@@ -28,6 +28,13 @@ struct batch {
 struct batch central_take(unsigned class, size_t count);
 void central_put(unsigned class, struct batch batch);
 
+/* The same, when the objects are not wanted soon: they go into their slabs. */
+void central_return(unsigned class, struct batch batch);
+
+/* To be called now and then: what nobody took since the last call goes back, lists into slabs, and
+ * a last empty slab. */
+void central_tend(unsigned class);
+
 /* How many objects it is worth keeping at hand for a class beyond a first few: a share of those in
  * use. */
 size_t central_reserve_count(unsigned class);

@@ -282,8 +282,6 @@ static struct span *alloc_locked(size_t pages, size_t alignment, enum span_kind 
     }
     if (is_fresh != NULL)
         *is_fresh = span->dirty_pages == 0;
-    if (span->dirty_pages != 0)
-        pagemap_clear_dirty(span->start, span->pages);
     span->kind = (uint8_t)kind;
     pagemap_set_span(span);
     note_dirty_low_locked();
@@ -403,20 +401,25 @@ static void release_surplus_locked(void)
         release_locked(surplus);
 }
 
-static void free_locked(struct span *span)
+static void free_locked(struct span *span, size_t written)
 {
-    pagemap_set_dirty(span->start, span->pages);
-    span->dirty_pages = span->pages;
+    pagemap_set_dirty(span->start, written);
+    span->dirty_pages = (uint32_t)pagemap_count_dirty(span->start, span->pages);
     span->kind = SPAN_UNUSED;
     put_locked(span);
 }
 
-void pageheap_free(struct span *span)
+void pageheap_free_part(struct span *span, size_t written)
 {
     lock_acquire(&heap.lock);
-    free_locked(span);
+    free_locked(span, written);
     release_surplus_locked();
     lock_release(&heap.lock);
+}
+
+void pageheap_free(struct span *span)
+{
+    pageheap_free_part(span, span->pages);
 }
 
 /* Takes what is missing from the free span behind. */
@@ -431,7 +434,6 @@ static bool extend_locked(struct span *span, size_t pages)
         put_locked(after);
         return false;
     }
-    pagemap_clear_dirty(after->start, after->pages);
     pageheap_span_free(after);
     span->pages = (uint32_t)pages;
     pagemap_set_span(span);
@@ -448,7 +450,7 @@ static bool shrink_locked(struct span *span, size_t pages)
     rest->start = span->start + bytes_of_pages(pages);
     rest->pages = span->pages - (uint32_t)pages;
     span->pages = (uint32_t)pages;
-    free_locked(rest);
+    free_locked(rest, rest->pages);
     return true;
 }
 

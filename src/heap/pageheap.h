@@ -23,8 +23,10 @@ struct span *pageheap_alloc(size_t pages, enum span_kind kind, bool *is_fresh);
 struct span *pageheap_alloc_aligned(size_t pages, size_t alignment, enum span_kind kind,
                                     bool *is_fresh);
 
-/* The caller has cleared the span's size class code. */
+/* The caller has cleared the span's size class code. Of a span freed in part, only the first
+ * `written` pages have been written to since it was allocated. */
 void pageheap_free(struct span *span);
+void pageheap_free_part(struct span *span, size_t written);
 
 /* Changes a large span's length where it lies. Grows into free space behind it only. */
 bool pageheap_resize(struct span *span, size_t pages);

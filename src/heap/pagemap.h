@@ -44,8 +44,8 @@ void pagemap_set_span(struct span *span);
 void pagemap_set_ends(struct span *span);
 void pagemap_set_code(const struct span *span, unsigned code);
 
-/* A bit for each page of a free span: set when the page may be resident, clear when it reads as
- * zeroes. All return how many bits were set before.
+/* A bit for each page: set when a free page may be resident, clear when it reads as zeroes. While a
+ * span is in use its bits stay what they were. All return how many bits were set before.
  * Lock: the page heap's. */
 size_t pagemap_count_dirty(const char *start, size_t pages);
 size_t pagemap_set_dirty(const char *start, size_t pages);

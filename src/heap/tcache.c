@@ -126,6 +126,45 @@ static void keep_rest(struct tcache_list *list, unsigned class, struct batch res
     owner_store(&list->room, list->capacity - (int32_t)rest.count);
 }
 
+static struct batch take_popped(struct tcache_list *list)
+{
+    struct batch batch = {list->pop, 0};
+    owner_store(&list->pop, NULL);
+    for (struct object *at = batch.head; at != NULL; at = at->next)
+        batch.count++;
+    return batch;
+}
+
+/* What the list held is allowed again, for it was not handed out. */
+static void give_up(struct tcache_list *list, unsigned class)
+{
+    struct batch popped = take_popped(list);
+    if (list->allowance != TCACHE_UNSET)
+        list->allowance += (int64_t)popped.count;
+    central_return(class, popped);
+    central_return(class, take_pushed(list));
+    set_capacity(list, 0);
+}
+
+/* Looks at one class now and then. One that has seen neither malloc nor free since the last look
+ * gives back what it holds: a few objects here would keep as many slabs. Rest for about a thousand
+ * visits to the slow path is what counts as idle. */
+static void tend(struct tcache *cache)
+{
+    enum { VISITS_PER_LOOK = 8 };
+    if (likely(++cache->visit_count % VISITS_PER_LOOK != 0))
+        return;
+    unsigned class = cache->tended = cache->tended % (SIZECLASS_COUNT - 1) + 1;
+    struct tcache_list *list = &cache->lists[class];
+    uintptr_t now = (uintptr_t)list->pop ^ ((uintptr_t)list->push << 1) ^ (uint32_t)list->room;
+    if (now == cache->seen[class]) {
+        if (list->capacity != 0)
+            give_up(list, class);
+        central_tend(class);
+    }
+    cache->seen[class] = now;
+}
+
 /* A list from outside, or the push list however short when there is none. */
 static HPM_NOINLINE struct batch fetch_batch(struct tcache_list *list, unsigned class)
 {
@@ -146,6 +185,7 @@ void tcache_check_first(const struct tcache_list *list, unsigned class)
 void *tcache_refill(struct tcache *cache, unsigned class)
 {
     struct tcache_list *list = &cache->lists[class];
+    tend(cache);
     bool is_worth_it = list->push != NULL && pushed_count(list) * 2 >= (size_t)list->capacity;
     struct batch batch = is_worth_it ? take_pushed(list) : fetch_batch(list, class);
     if (unlikely(batch.count == 0))
@@ -162,6 +202,7 @@ void tcache_push_slow(struct tcache *cache, unsigned class, struct object *objec
 {
     struct tcache_list *list = &cache->lists[class];
     owner_store(&list->room, list->room + 1);
+    tend(cache);
     grow_capacity(list, class);
     if (list->room <= 0)
         central_put(class, take_pushed(list));
@@ -202,15 +243,6 @@ void tcache_check(const struct tcache *cache)
 {
     for (unsigned class = 1; class < SIZECLASS_COUNT; class++)
         check_chain(cache->lists[class].push, pushed_count(&cache->lists[class]), class);
-}
-
-static struct batch take_popped(struct tcache_list *list)
-{
-    struct batch batch = {list->pop, 0};
-    owner_store(&list->pop, NULL);
-    for (struct object *at = batch.head; at != NULL; at = at->next)
-        batch.count++;
-    return batch;
 }
 
 void tcache_retire(struct tcache *cache)

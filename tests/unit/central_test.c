@@ -138,6 +138,28 @@ TEST(central, a_drained_class_keeps_nothing)
     CHECK_EQUAL(pagemap_code_of(batch.head), 0);
 }
 
+TEST(central, what_nobody_takes_goes_back_when_tended_twice)
+{
+    unsigned class = class_of(5248);
+    struct batch first = take_exactly(class, 1), second = take_exactly(class, 1);
+    central_put(class, first);
+    CHECK_EQUAL(stats_of(class).list_objects, 1);
+    central_tend(class);
+    CHECK_EQUAL(stats_of(class).list_objects, 1);
+    first = central_take(class, 1);
+    central_put(class, first);
+    central_tend(class);
+    CHECK_EQUAL(stats_of(class).list_objects, 1);
+    central_tend(class);
+    CHECK_EQUAL(stats_of(class).list_objects, 0);
+    CHECK_EQUAL(stats_of(class).slab_count, 1);
+    central_return(class, second);
+    CHECK_EQUAL(stats_of(class).out_objects, 0);
+    central_tend(class);
+    CHECK_EQUAL(stats_of(class).slab_count, 0);
+    central_tend(class);
+}
+
 TEST(central, a_tagged_object_keeps_its_tag_and_has_class_0)
 {
     enum { OBJECTS = 100 };

@@ -56,6 +56,31 @@ TEST(pageheap, a_span_is_what_was_asked_for_and_known_by_its_pages)
     pageheap_free(span);
 }
 
+TEST(pageheap, pages_not_written_to_stay_what_they_were)
+{
+    struct row row = alloc_row(8);
+    pageheap_free(row.second);
+    pageheap_release(SIZE_MAX / 2);
+    bool is_fresh;
+    struct span *span = pageheap_alloc(8, SPAN_SLAB, &is_fresh);
+    CHECK(is_fresh);
+    size_t before = stats_now().dirty_bytes;
+    pageheap_free_part(span, 3);
+    CHECK_EQUAL(stats_now().dirty_bytes, before + bytes_of_pages(3));
+    pageheap_release(SIZE_MAX / 2);
+    span = pageheap_alloc(8, SPAN_SLAB, &is_fresh);
+    CHECK(is_fresh);
+    memset(span->start, 1, span_bytes(span));
+    pageheap_free(span);
+    span = pageheap_alloc(8, SPAN_SLAB, &is_fresh);
+    CHECK(!is_fresh);
+    before = stats_now().dirty_bytes;
+    pageheap_free_part(span, 0);
+    CHECK_EQUAL(stats_now().dirty_bytes, before + bytes_of_pages(8));
+    pageheap_free(row.first);
+    pageheap_free(row.third);
+}
+
 TEST(pageheap, two_live_spans_never_overlap)
 {
     enum { SPANS = 400 };

@@ -98,6 +98,45 @@ TEST(tcache, after_an_allowance_of_k_exactly_k_objects_are_handed_out)
     }
 }
 
+static void use_once(struct tcache *cache, unsigned class)
+{
+    free_object(cache, class, alloc(cache, class));
+}
+
+/* Fills and empties lists of another class, which goes the slow way again and again. */
+static void pass_time(struct tcache *cache, unsigned class, unsigned used_meanwhile)
+{
+    enum { ROUNDS = 400, OBJECTS = 200 };
+    static void *objects[OBJECTS];
+    for (int round = 0; round < ROUNDS; round++) {
+        for (int i = 0; i < OBJECTS; i++)
+            objects[i] = alloc(cache, class);
+        for (int i = 0; i < OBJECTS; i++)
+            free_object(cache, class, objects[i]);
+        use_once(cache, used_meanwhile);
+    }
+}
+
+TEST(tcache, a_class_at_rest_gives_back_what_it_holds_and_one_in_use_does_not)
+{
+    unsigned resting = class_of(3264), used = class_of(208), busy = class_of(1024);
+    struct tcache *cache = make_cache();
+    set_allowances(cache, 1000000);
+    void *kept = alloc(cache, resting);
+    use_once(cache, resting);
+    use_once(cache, used);
+    CHECK(kept_objects(resting) > 0);
+    pass_time(cache, busy, used);
+    CHECK_EQUAL(kept_objects(resting), 0);
+    CHECK_EQUAL(out_objects(resting), 1);
+    CHECK_EQUAL(cache->lists[resting].capacity, 0);
+    CHECK(cache->lists[used].capacity > 0);
+    /* What was given back is allowed again. */
+    CHECK_EQUAL(cache->lists[resting].allowance, 1000000 - 2);
+    free_object(cache, resting, kept);
+    tcache_retire(cache);
+}
+
 TEST(tcache, an_allowance_is_exact_while_objects_come_and_go)
 {
     unsigned class = class_of(96);
