@@ -35,7 +35,7 @@ static void *out_of_memory(void)
 /* One object without a cache: for a thread that has ended, or that there is no memory for. */
 HPM_API static void *alloc_single(unsigned class)
 {
-    struct batch batch = central_take(class, 1);
+    struct batch batch = central_take(tcache_self->shard, class, 1);
     if (batch.count == 0)
         return out_of_memory();
     struct batch rest = {batch.head->next, batch.count - 1};

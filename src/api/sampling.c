@@ -18,7 +18,7 @@ HPM_API static void *alloc_sample(struct thread *thread, unsigned class, size_t 
     sample_tag tag = record(thread, bytes, sizeclass_bytes(class));
     if (tag == 0)
         return NULL;
-    void *object = central_take_tagged(class, tag);
+    void *object = central_take_tagged(tcache_self->shard, class, tag);
     if (object == NULL)
         profile_forget(tag);
     return object;

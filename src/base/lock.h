@@ -14,6 +14,7 @@ enum lock_rank {
     LOCK_DUMP = 1,
     LOCK_CONTROL,
     LOCK_REGISTRY,
+    LOCK_SHARDS,
     LOCK_CENTRAL,
     LOCK_PAGEHEAP,
     LOCK_UNWIND,

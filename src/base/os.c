@@ -40,6 +40,22 @@ size_t os_memory_limit_bytes(void)
     return limit;
 }
 
+size_t os_cpu_count(void)
+{
+    int saved = errno;
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    int count = sched_getaffinity(0, sizeof(set), &set) == 0 ? CPU_COUNT(&set) : 0;
+    errno = saved;
+    return count > 0 ? (size_t)count : CPU_SETSIZE;
+}
+
+unsigned os_cpu(void)
+{
+    int cpu = sched_getcpu();
+    return cpu < 0 ? 0 : (unsigned)cpu;
+}
+
 /* errno is kept: free() must not change it, and malloc's callers set ENOMEM themselves. */
 static void *map(void *hint, size_t bytes, int flags)
 {

@@ -40,6 +40,12 @@ bool os_move(void *start, size_t old_bytes, void *target, size_t new_bytes);
 size_t os_page_bytes(void);
 size_t os_memory_limit_bytes(void);
 
+/* Processors this process may run on; where the system has more than it can tell, many. */
+size_t os_cpu_count(void);
+
+/* The processor this thread runs on, or did a moment ago. */
+unsigned os_cpu(void);
+
 /* Nanoseconds: since boot; the same from a cheap clock good to some milliseconds; since 1970. */
 uint64_t os_clock_ns(void);
 uint64_t os_clock_coarse_ns(void);

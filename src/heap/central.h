@@ -1,45 +1,56 @@
-/* The store of objects that all threads share, one for each size class.
+/* The objects that threads share, in shards: a thread takes from its shard's, and what it gives back
+ * goes home, to the shard whose slab the object was cut from.
  *
- *   tcache  --lists-->  central  --slabs-->  pageheap
+ *   tcache  --lists-->  central  --lists-->  store
  *
- * Lists that threads give back are kept whole and handed on whole: passing a list on costs the same
- * for one object or for hundreds. What exceeds CENTRAL_LIST_BYTES is walked back into the slabs.
- * Partly full slabs are kept by how full they are: the fullest give first, so that nearly empty ones
- * get the time to empty; an empty one goes back.
+ * So threads of different shards share no slab, no cache line and no lock, but for objects that the
+ * program hands from one to the other. There are as many shards as processors, at most: while
+ * there are no more threads than that, each has its own. Else those share that run on the same
+ * processor, one after the other, with its caches warm. The first thread's is central_first.
  *
- * A tagged object lies in a slab of its own kind, whose pages have class 0 in the page map, with a
- * word beside it that means something to the caller only.
+ * A list that a thread gives back goes home with its first object, whole. When there is enough at
+ * hand there, it is walked, and each object put into its slab.
  *
- * Lock:  one for each class, rank LOCK_CENTRAL.
+ * Lock:  one for each shard, rank LOCK_CENTRAL; no thread holds two. One for the table of shards.
  * Fails: takes return nothing when the kernel gives no more. */
 #ifndef HPM_HEAP_CENTRAL_H
 #define HPM_HEAP_CENTRAL_H
 
 #include "base/base.h"
-#include "heap/slab.h"
+#include "heap/store.h"
 
-struct batch {
-    struct object *head; // linked, ending in NULL
-    size_t count;
-};
+struct shard;
+extern HPM_HIDDEN struct shard central_first;
+
+/* A shard for a thread that begins, and its end. */
+struct shard *central_join(void);
+void central_leave(struct shard *shard);
+
+/* Whose objects this thread should take now: those of the shard it joined, or of its processor. */
+struct shard *central_local(struct shard *shard);
 
 /* About `count` objects: a whole list that a thread gave back, of its length, or up to `count`
- * fresh ones. */
-struct batch central_take(unsigned class, size_t count);
+ * from slabs. */
+struct batch central_take(struct shard *shard, unsigned class, size_t count);
+
 void central_put(unsigned class, struct batch batch);
 
 /* The same, when the objects are not wanted soon: they go into their slabs. */
 void central_return(unsigned class, struct batch batch);
 
+/* How many objects of a class it is worth a thread's while to keep at hand beyond a first few: its
+ * part of a share of those in use. */
+size_t central_reserve_count(const struct shard *shard, unsigned class);
+
 /* To be called now and then: what nobody took since the last call goes back, lists into slabs, and
  * a last empty slab. */
-void central_tend(unsigned class);
+void central_tend(struct shard *shard, unsigned class);
 
-/* How many objects it is worth keeping at hand for a class beyond a first few: a share of those in
- * use. */
-size_t central_reserve_count(unsigned class);
+/* Walks all lists of a class back into the slabs and gives empty slabs back. */
+void central_drain(unsigned class);
 
-void *central_take_tagged(unsigned class, uint32_t tag);
+/* A tagged object has class 0 in the page map, and a word beside it (heap/store). */
+void *central_take_tagged(struct shard *shard, unsigned class, uint32_t tag);
 uint32_t central_tag_get(const struct span *slab, const void *object);
 void central_put_tagged(struct span *slab, void *object);
 
@@ -49,9 +60,6 @@ bool central_holds(struct span *slab, const void *object);
 /* Dies unless the freed object is one of the class and lies where one begins. Takes no lock. */
 void central_check(const struct object *object, unsigned class);
 
-/* Walks all lists of a class back into the slabs and gives empty slabs back. */
-void central_drain(unsigned class);
-
 struct central_stats {
     size_t slab_count, slab_bytes;
     size_t out_objects;        // handed out by slabs: in lists, caches, and the program's hands
@@ -59,6 +67,7 @@ struct central_stats {
     size_t tagged_out_objects; // handed out by tagged slabs: all in the program's hands
 };
 void central_stats_get(unsigned class, struct central_stats *stats);
+unsigned central_shard_count(void);
 
 void central_fork_prepare(void);
 void central_fork_parent(void);

@@ -4,8 +4,9 @@
 
 #include "base/print.h"
 
-void slab_init(struct span *slab, unsigned class)
+void slab_init(struct span *slab, unsigned class, uint8_t shard)
 {
+    slab->shard = shard;
     slab->class = (uint8_t)class;
     slab->cut = 0;
     slab->out = 0;

@@ -22,7 +22,7 @@ struct object {
 
 #define OBJECT_FREED_MARK ((uint64_t)(int64_t)-0x4a0f3d29)
 
-void slab_init(struct span *slab, unsigned class);
+void slab_init(struct span *slab, unsigned class, uint8_t shard);
 
 /* Takes up to `count` objects, linked in address order and marked as free, ending in NULL. Returns
  * how many; `*tail` is the last. */

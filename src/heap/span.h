@@ -23,7 +23,8 @@ struct span {
     char *start;
     uint32_t pages;
     uint8_t kind;
-    uint8_t class;
+    uint8_t class; // slabs: of their objects
+    uint8_t shard; // slabs: the shard they belong to
 
     union {
         uint32_t dirty_pages; // free: how many are resident, as far as is known

@@ -6,7 +6,7 @@
 
 enum { POP_WALK_MAX = 4 * SLAB_OBJECTS_MAX };
 
-struct tcache tcache_none;
+struct tcache tcache_none = {.shard = &central_first};
 HPM_TLS struct tcache *tcache_self = &tcache_none;
 
 static struct {
@@ -28,6 +28,7 @@ static void acquire_registry(void)
 
 void tcache_init(struct tcache *cache)
 {
+    cache->shard = central_join();
     tcache_unset_allowances(cache);
     acquire_registry();
     list_push(&registry.owned, &cache->link);
@@ -85,11 +86,12 @@ static void set_capacity(struct tcache_list *list, int32_t capacity)
 
 /* First use sets a small capacity, later ones double it, up to a thread's part of what is worth
  * keeping for the class: a thread that does little holds little. */
-static void grow_capacity(struct tcache_list *list, unsigned class)
+static void grow_capacity(struct tcache *cache, unsigned class)
 {
     const struct sizeclass *c = &sizeclass_table[class];
-    size_t threads = max_size(tcache_count(), 1);
-    size_t limit = min_size(c->batch_max, c->batch_first + central_reserve_count(class) / threads);
+    struct tcache_list *list = &cache->lists[class];
+    size_t limit =
+        min_size(c->batch_max, c->batch_first + central_reserve_count(cache->shard, class));
     size_t wanted = list->capacity == 0 ? c->batch_first : 2 * (size_t)list->capacity;
     set_capacity(list, (int32_t)min_size(wanted, limit));
 }
@@ -160,20 +162,21 @@ static void tend(struct tcache *cache)
     if (now == cache->seen[class]) {
         if (list->capacity != 0)
             give_up(list, class);
-        central_tend(class);
+        central_tend(cache->shard, class);
     }
     cache->seen[class] = now;
 }
 
 /* A list from outside, or the push list however short when there is none. */
-static HPM_NOINLINE struct batch fetch_batch(struct tcache_list *list, unsigned class)
+static HPM_NOINLINE struct batch fetch_batch(struct tcache *cache, unsigned class)
 {
+    struct tcache_list *list = &cache->lists[class];
     if (list->capacity == 0)
-        grow_capacity(list, class);
-    struct batch batch = central_take(class, (size_t)list->capacity);
+        grow_capacity(cache, class);
+    struct batch batch = central_take(central_local(cache->shard), class, (size_t)list->capacity);
     if (batch.count == 0 && pushed_count(list) != 0)
         batch = take_pushed(list);
-    grow_capacity(list, class);
+    grow_capacity(cache, class);
     return batch;
 }
 
@@ -187,7 +190,7 @@ void *tcache_refill(struct tcache *cache, unsigned class)
     struct tcache_list *list = &cache->lists[class];
     tend(cache);
     bool is_worth_it = list->push != NULL && pushed_count(list) * 2 >= (size_t)list->capacity;
-    struct batch batch = is_worth_it ? take_pushed(list) : fetch_batch(list, class);
+    struct batch batch = is_worth_it ? take_pushed(list) : fetch_batch(cache, class);
     if (unlikely(batch.count == 0))
         return NULL;
     if (unlikely(batch.count > (uint64_t)list->allowance))
@@ -203,7 +206,7 @@ void tcache_push_slow(struct tcache *cache, unsigned class, struct object *objec
     struct tcache_list *list = &cache->lists[class];
     owner_store(&list->room, list->room + 1);
     tend(cache);
-    grow_capacity(list, class);
+    grow_capacity(cache, class);
     if (list->room <= 0)
         central_put(class, take_pushed(list));
     owner_store(&list->room, list->room - 1);
@@ -253,6 +256,7 @@ void tcache_retire(struct tcache *cache)
         central_put(class, take_popped(list));
         set_capacity(list, 0);
     }
+    central_leave(cache->shard);
     acquire_registry();
     list_take(&cache->link);
     owner_store(&registry.count, registry.count - 1);

@@ -1,5 +1,8 @@
+#define _GNU_SOURCE
 #include <pthread.h>
+#include <sched.h>
 
+#include "base/os.h"
 #include "dies.h"
 #include "heap/central.h"
 #include "heap/pagemap.h"
@@ -47,7 +50,7 @@ static struct batch take_exactly(unsigned class, size_t count)
 {
     struct batch batch = {NULL, 0};
     while (batch.count < count)
-        batch = join(batch, central_take(class, count - batch.count));
+        batch = join(batch, central_take(&central_first, class, count - batch.count));
     return batch;
 }
 
@@ -56,7 +59,7 @@ TEST(central, fresh_objects_are_no_more_than_asked_and_of_the_class)
     size_t sizes[] = {16, 112, 1024, 9280, 32768};
     for (size_t i = 0; i < array_count(sizes); i++) {
         unsigned class = class_of(sizes[i]);
-        struct batch batch = central_take(class, 20);
+        struct batch batch = central_take(&central_first, class, 20);
         CHECK(batch.count > 0 && batch.count <= 20);
         CHECK_EQUAL(length_of(batch), batch.count);
         for (struct object *at = batch.head; at != NULL; at = at->next) {
@@ -75,7 +78,7 @@ TEST(central, a_list_given_back_is_handed_on_whole)
     struct batch batch = take_exactly(class, 30);
     central_put(class, batch);
     CHECK_EQUAL(stats_of(class).list_objects, 30);
-    struct batch again = central_take(class, 5);
+    struct batch again = central_take(&central_first, class, 5);
     CHECK(again.head == batch.head);
     CHECK_EQUAL(again.count, 30);
     CHECK_EQUAL(stats_of(class).list_objects, 0);
@@ -144,20 +147,20 @@ TEST(central, what_nobody_takes_goes_back_when_tended_twice)
     struct batch first = take_exactly(class, 1), second = take_exactly(class, 1);
     central_put(class, first);
     CHECK_EQUAL(stats_of(class).list_objects, 1);
-    central_tend(class);
+    central_tend(&central_first, class);
     CHECK_EQUAL(stats_of(class).list_objects, 1);
-    first = central_take(class, 1);
+    first = central_take(&central_first, class, 1);
     central_put(class, first);
-    central_tend(class);
+    central_tend(&central_first, class);
     CHECK_EQUAL(stats_of(class).list_objects, 1);
-    central_tend(class);
+    central_tend(&central_first, class);
     CHECK_EQUAL(stats_of(class).list_objects, 0);
     CHECK_EQUAL(stats_of(class).slab_count, 1);
     central_return(class, second);
     CHECK_EQUAL(stats_of(class).out_objects, 0);
-    central_tend(class);
+    central_tend(&central_first, class);
     CHECK_EQUAL(stats_of(class).slab_count, 0);
-    central_tend(class);
+    central_tend(&central_first, class);
 }
 
 TEST(central, a_tagged_object_keeps_its_tag_and_has_class_0)
@@ -166,7 +169,7 @@ TEST(central, a_tagged_object_keeps_its_tag_and_has_class_0)
     unsigned class = class_of(1024);
     void *objects[OBJECTS];
     for (uint32_t i = 0; i < OBJECTS; i++) {
-        objects[i] = central_take_tagged(class, 1000 + i);
+        objects[i] = central_take_tagged(&central_first, class, 1000 + i);
         CHECK_EQUAL(pagemap_code_of(objects[i]), 0);
         memset(objects[i], 0xff, 1024);
     }
@@ -183,12 +186,12 @@ TEST(central, a_tagged_object_keeps_its_tag_and_has_class_0)
 TEST(central, tag_arrays_are_used_again)
 {
     unsigned class = class_of(4096);
-    void *kept = central_take_tagged(class, 1);
+    void *kept = central_take_tagged(&central_first, class, 1);
     size_t slabs = stats_of(class).slab_count;
     for (uint32_t round = 0; round < 50; round++) {
         void *objects[20];
         for (uint32_t i = 0; i < 20; i++)
-            objects[i] = central_take_tagged(class, round * 100 + i);
+            objects[i] = central_take_tagged(&central_first, class, round * 100 + i);
         for (uint32_t i = 0; i < 20; i++) {
             CHECK_EQUAL(central_tag_get(pagemap_find(objects[i]), objects[i]), round * 100 + i);
             central_put_tagged(pagemap_find(objects[i]), objects[i]);
@@ -228,7 +231,7 @@ static void check_bad(void)
 TEST(central, it_dies_of_an_object_put_back_twice)
 {
     bad_class = class_of(80);
-    struct object *object = central_take(bad_class, 1).head;
+    struct object *object = central_take(&central_first, bad_class, 1).head;
     central_put(bad_class, (struct batch){object, 1});
     object->next = NULL;
     bad_batch = (struct batch){object, 1};
@@ -241,7 +244,7 @@ TEST(central, it_dies_of_an_object_of_another_class_and_of_none)
                              "a freed object was written to, or a foreign one freed";
     static struct object foreign;
     bad_class = class_of(96);
-    bad_batch = central_take(class_of(112), 1);
+    bad_batch = central_take(&central_first, class_of(112), 1);
     char line[300];
     snprintf(line, sizeof(line), last_words, (void *)bad_batch.head);
     CHECK_DIES(put_bad, "%s", line);
@@ -253,18 +256,116 @@ TEST(central, it_dies_of_an_object_of_another_class_and_of_none)
 enum { THREADS = 4, ROUNDS = 3000 };
 static _Atomic size_t taken_twice;
 
+/* Takes from a shard of its own and gives back half of its own and half of what others took. */
 static void *exchange(void *number)
 {
+    static struct object *_Atomic left_by_others;
     unsigned class = class_of(160);
+    struct shard *shard = central_join();
     for (int i = 0; i < ROUNDS; i++) {
-        struct batch batch = central_take(class, 16);
+        struct batch batch = central_take(central_local(shard), class, 16);
         for (struct object *at = batch.head; at != NULL; at = at->next)
             at->mark = (uintptr_t)number;
         for (struct object *at = batch.head; at != NULL; at = at->next)
             taken_twice += at->mark != (uintptr_t)number;
+        struct object *rest = batch.head->next;
+        batch.head->next = atomic_exchange(&left_by_others, rest);
+        for (batch.count = 0, rest = batch.head; rest != NULL; rest = rest->next)
+            batch.count++;
         central_put(class, batch);
     }
+    struct object *rest = atomic_exchange(&left_by_others, NULL);
+    for (struct object *next; rest != NULL; rest = next) {
+        next = rest->next;
+        rest->next = NULL;
+        central_put(class, (struct batch){rest, 1});
+    }
+    central_leave(shard);
     return NULL;
+}
+
+/* Two shards; there are as many as processors. */
+static bool join_two(struct shard **first, struct shard **second)
+{
+    *first = central_join();
+    *second = central_join();
+    return *first != *second;
+}
+
+static void leave_two(struct shard *first, struct shard *second)
+{
+    central_leave(first);
+    central_leave(second);
+}
+
+TEST(central, threads_have_shards_of_their_own_and_inherit_those_of_ended_ones)
+{
+    struct shard *first, *second;
+    bool are_two = join_two(&first, &second);
+    CHECK(first == &central_first);
+    CHECK_EQUAL(are_two, os_cpu_count() > 1);
+    CHECK(central_local(first) == first && central_local(second) == second);
+    central_leave(second);
+    CHECK(central_join() == second);
+    central_leave(first);
+    CHECK(central_join() == first);
+    leave_two(first, second);
+}
+
+/* What central_local says on the n-th processor that this program may use. */
+static struct shard *local_on(int n, struct shard *shard)
+{
+    cpu_set_t all, one;
+    sched_getaffinity(0, sizeof(all), &all);
+    for (int cpu = 0; cpu < CPU_SETSIZE; cpu++) {
+        if (!CPU_ISSET(cpu, &all) || n-- > 0)
+            continue;
+        CPU_ZERO(&one);
+        CPU_SET(cpu, &one);
+        sched_setaffinity(0, sizeof(one), &one);
+        shard = central_local(shard);
+        sched_setaffinity(0, sizeof(all), &all);
+        return shard;
+    }
+    return shard;
+}
+
+TEST(central, more_threads_than_shards_take_those_of_their_processor)
+{
+    enum { MORE = 600 };
+    static struct shard *joined[MORE];
+    unsigned shard_count = 0;
+    for (int i = 0; i < MORE; i++)
+        joined[i] = central_join();
+    shard_count = central_shard_count();
+    CHECK_EQUAL(shard_count, min_size(os_cpu_count(), 256));
+    CHECK(local_on(0, joined[0]) == local_on(0, joined[1]));
+    CHECK_EQUAL(local_on(0, joined[0]) != local_on(1, joined[0]), os_cpu_count() > 1);
+    for (int i = 0; i < MORE; i++)
+        central_leave(joined[i]);
+    CHECK(central_local(joined[1]) == joined[1]);
+}
+
+TEST(central, a_list_goes_home_with_its_first_object)
+{
+    struct shard *first, *second;
+    if (join_two(&first, &second)) {
+        unsigned class = class_of(704);
+        struct batch own = central_take(first, class, 2), foreign = central_take(second, class, 2);
+        struct object *head = foreign.head;
+        central_put(class, foreign);
+        CHECK_EQUAL(stats_of(class).list_objects, 2);
+        struct batch fresh = central_take(first, class, 2);
+        CHECK(fresh.head != head);
+        foreign = central_take(second, class, 2);
+        CHECK(foreign.head == head);
+        /* A mixed list, walked: each object in its own slab. */
+        central_return(class, join(own, join(foreign, fresh)));
+        CHECK_EQUAL(stats_of(class).out_objects, 0);
+        central_drain(class);
+        CHECK_EQUAL(stats_of(class).slab_count, 0);
+    }
+    leave_two(first, second);
 }
 
 TEST(central, threads_never_share_an_object_and_all_comes_back)

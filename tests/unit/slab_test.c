@@ -13,7 +13,7 @@ static struct span *make_slab(size_t object_bytes)
     slab->pages = sizeclass_table[class].slab_pages;
     slab->start = os_map(span_bytes(slab));
     slab->kind = SPAN_SLAB;
-    slab_init(slab, class);
+    slab_init(slab, class, 0);
     return slab;
 }
 

@@ -1,0 +1,245 @@
+#include "heap/store.h"
+
+#include "base/meta.h"
+#include "heap/pagemap.h"
+#include "heap/pageheap.h"
+
+enum { LIST_BYTES_MAX = 64 * 1024, RESERVE_SHARE = 16 };
+
+void store_init(struct store *store, unsigned class, uint8_t shard)
+{
+    store->class = (uint8_t)class;
+    store->shard = shard;
+    list_init(&store->partial_tagged);
+    for (unsigned fill = 0; fill < SLAB_FILLS; fill++)
+        list_init(&store->partial[fill]);
+}
+
+static struct span *slab_of(struct list *node)
+{
+    return list_entry(node, struct span, link);
+}
+
+static struct span *alloc_slab(struct store *store, enum span_kind kind)
+{
+    struct span *slab = pageheap_alloc(sizeclass_table[store->class].slab_pages, kind, NULL);
+    if (slab == NULL)
+        return NULL;
+    slab_init(slab, store->class, store->shard);
+    if (kind == SPAN_SLAB)
+        pagemap_set_code(slab, sizeclass_code(store->class));
+    store->slab_count++;
+    return slab;
+}
+
+static unsigned fill_of(const struct span *slab)
+{
+    return slab->out >> sizeclass_table[slab->class].fill_shift;
+}
+
+static void link_slab(struct store *store, struct span *slab)
+{
+    unsigned fill = fill_of(slab);
+    list_push(&store->partial[fill], &slab->link);
+    store->used_fills |= 1u << fill;
+}
+
+static void unlink_slab(struct store *store, struct span *slab, unsigned fill)
+{
+    list_take(&slab->link);
+    if (list_is_empty(&store->partial[fill]))
+        store->used_fills &= ~(1u << fill);
+}
+
+static struct span *fullest_slab(struct store *store)
+{
+    if (store->used_fills == 0)
+        return NULL;
+    unsigned fill = 31u - (unsigned)__builtin_clz(store->used_fills);
+    return slab_of(store->partial[fill].next);
+}
+
+/* The slab is in no list. Objects never cut left their pages as they were. */
+static void free_slab(struct store *store, struct span *slab)
+{
+    pagemap_set_code(slab, 0);
+    store->slab_count--;
+    pageheap_free_part(slab, pages_for(slab->cut * sizeclass_bytes(slab->class)));
+}
+
+/* Takes from partial slabs, and from a new one when there are none. */
+static struct batch take_from_slabs(struct store *store, size_t count)
+{
+    struct batch batch = {NULL, 0};
+    struct object **link = &batch.head;
+    struct span *slab = fullest_slab(store);
+    if (slab == NULL) {
+        slab = alloc_slab(store, SPAN_SLAB);
+        if (slab != NULL)
+            link_slab(store, slab);
+    }
+    while (slab != NULL && batch.count < count) {
+        struct object *tail = NULL;
+        unlink_slab(store, slab, fill_of(slab));
+        batch.count += slab_take(slab, count - batch.count, link, &tail);
+        link = &tail->next;
+        if (!slab_is_full(slab))
+            link_slab(store, slab);
+        slab = fullest_slab(store);
+    }
+    owner_store(&store->out_objects, store->out_objects + batch.count);
+    return batch;
+}
+
+size_t store_reserve_count(const struct store *store)
+{
+    return peek_load(&store->out_objects) / RESERVE_SHARE;
+}
+
+static struct batch take_list(struct store *store)
+{
+    struct batch batch = store->lists[--store->list_count];
+    store->list_objects -= batch.count;
+    return batch;
+}
+
+struct batch store_take(struct store *store, size_t count)
+{
+    struct batch batch =
+        store->list_count > 0 ? take_list(store) : take_from_slabs(store, count);
+    if (store->idle_lists > store->list_count)
+        store->idle_lists = store->list_count;
+    store->is_idle = false;
+    return batch;
+}
+
+bool store_keep(struct store *store, struct batch batch)
+{
+    size_t objects = store->list_objects + batch.count;
+    if (store->list_count == STORE_LISTS_MAX ||
+        objects * sizeclass_bytes(store->class) > LIST_BYTES_MAX ||
+        objects > sizeclass_table[store->class].batch_first + store_reserve_count(store))
+        return false;
+    store->lists[store->list_count++] = batch;
+    store->list_objects = objects;
+    return true;
+}
+
+/* The slab goes where it then belongs: back when it is empty, unless it is the last that has
+ * something to give. */
+void store_put(struct store *store, struct span *slab, void *object)
+{
+    unsigned fill = fill_of(slab);
+    bool was_full = slab_is_full(slab);
+    slab_put(slab, object);
+    owner_store(&store->out_objects, store->out_objects - 1);
+    if (likely(!was_full && fill == fill_of(slab) && !slab_is_empty(slab)))
+        return;
+    if (!was_full)
+        unlink_slab(store, slab, fill);
+    if (slab_is_empty(slab) && store->used_fills != 0)
+        free_slab(store, slab);
+    else
+        link_slab(store, slab);
+}
+
+unsigned store_give_up(struct store *store, unsigned list_count,
+                       struct batch lists[static STORE_LISTS_MAX])
+{
+    unsigned given = 0;
+    while (given < list_count && store->list_count > 0)
+        lists[given++] = take_list(store);
+    return given;
+}
+
+void store_trim(struct store *store)
+{
+    struct span *last = fullest_slab(store);
+    if (last == NULL || !slab_is_empty(last))
+        return;
+    unlink_slab(store, last, fill_of(last));
+    free_slab(store, last);
+}
+
+unsigned store_tend(struct store *store, struct batch lists[static STORE_LISTS_MAX])
+{
+    unsigned given = store_give_up(store, store->idle_lists, lists);
+    store->idle_lists = store->list_count;
+    if (store->is_idle)
+        store_trim(store);
+    store->is_idle = true;
+    return given;
+}
+
+bool store_lists_hold(const struct store *store, const void *object)
+{
+    for (uint32_t i = 0; i < store->list_count; i++) {
+        const struct object *at = store->lists[i].head;
+        for (size_t n = 0; n < store->lists[i].count && at != NULL; n++, at = at->next) {
+            if (at == object)
+                return true;
+        }
+    }
+    return false;
+}
+
+/* The array keeps the link to the next spare one in its first two words. */
+static uint32_t *alloc_tags(struct store *store)
+{
+    uint32_t *tags = store->spare_tags;
+    if (tags == NULL)
+        return meta_alloc(sizeclass_table[store->class].slab_objects * sizeof(uint32_t));
+    store->spare_tags = *(uint32_t **)(void *)tags;
+    return tags;
+}
+
+static void free_tags(struct store *store, uint32_t *tags)
+{
+    *(uint32_t **)(void *)tags = store->spare_tags;
+    store->spare_tags = tags;
+}
+
+static struct span *tagged_slab(struct store *store)
+{
+    if (!list_is_empty(&store->partial_tagged))
+        return slab_of(store->partial_tagged.next);
+    uint32_t *tags = alloc_tags(store);
+    if (tags == NULL)
+        return NULL;
+    struct span *slab = alloc_slab(store, SPAN_TAGGED_SLAB);
+    if (slab == NULL) {
+        free_tags(store, tags);
+        return NULL;
+    }
+    slab->tags = tags;
+    list_push(&store->partial_tagged, &slab->link);
+    return slab;
+}
+
+void *store_take_tagged(struct store *store, uint32_t tag)
+{
+    struct span *slab = tagged_slab(store);
+    if (slab == NULL)
+        return NULL;
+    struct object *object = NULL, *tail;
+    slab_take(slab, 1, &object, &tail);
+    object->mark = 0;
+    slab->tags[slab_index_get(slab, object)] = tag;
+    store->tagged_out_objects++;
+    if (slab_is_full(slab))
+        list_take(&slab->link);
+    return object;
+}
+
+void store_put_tagged(struct store *store, struct span *slab, void *object)
+{
+    if (slab_is_full(slab))
+        list_push(&store->partial_tagged, &slab->link);
+    slab_put(slab, object);
+    store->tagged_out_objects--;
+    if (slab_is_empty(slab)) {
+        list_take(&slab->link);
+        free_tags(store, slab->tags);
+        free_slab(store, slab);
+    }
+}
