@@ -16,10 +16,10 @@ bool profile_init(void)
 sample_tag profile_record(size_t requested_bytes, size_t object_bytes, double probability)
 {
     uintptr_t frames[STACK_DEPTH_MAX];
-    bool is_truncated;
-    size_t depth = unwind_walk(frames, STACK_DEPTH_MAX, &is_truncated);
+    enum stack_end end;
+    size_t depth = unwind_walk(frames, STACK_DEPTH_MAX, &end);
     struct sample *sample;
-    struct site *site = stacktab_intern(frames, depth, is_truncated, object_bytes);
+    struct site *site = stacktab_intern(frames, depth, end, object_bytes);
     sample_tag tag = site != NULL ? livetab_alloc(&sample) : 0;
     if (tag == 0) {
         counter_add(&lost_samples, 1);

@@ -42,9 +42,9 @@ bool stacktab_init(void)
 }
 
 /* A multiply-and-fold hash over the addresses (after Carter and Wegman's multiplicative idea). */
-static uint64_t hash_of(const uintptr_t *frames, size_t depth, bool is_truncated)
+static uint64_t hash_of(const uintptr_t *frames, size_t depth, enum stack_end end)
 {
-    uint64_t hash = 0x9e3779b97f4a7c15u ^ depth ^ ((uint64_t)is_truncated << 32);
+    uint64_t hash = 0x9e3779b97f4a7c15u ^ depth ^ ((uint64_t)end << 32);
     for (size_t i = 0; i < depth; i++) {
         hash = (hash ^ frames[i]) * 0xff51afd7ed558ccdu;
         hash ^= hash >> 32;
@@ -53,22 +53,22 @@ static uint64_t hash_of(const uintptr_t *frames, size_t depth, bool is_truncated
 }
 
 static bool is_same(const struct stack *stack, uint64_t hash, const uintptr_t *frames,
-                    size_t depth, bool is_truncated)
+                    size_t depth, enum stack_end end)
 {
-    return stack->hash == hash && stack->depth == depth && stack->is_truncated == is_truncated &&
+    return stack->hash == hash && stack->depth == depth && stack->end == end &&
            memcmp(stack->frames, frames, depth * sizeof(frames[0])) == 0;
 }
 
 /* May miss a stack while the table grows; the caller then looks again under the lock. */
 static struct stack *find_stack(uint64_t hash, const uintptr_t *frames, size_t depth,
-                                bool is_truncated)
+                                enum stack_end end)
 {
     struct table *table = atomic_load_explicit(&stacktab.table, memory_order_acquire);
     if (unlikely(table == NULL))
         return NULL;
     struct stack *stack =
         atomic_load_explicit(&table->buckets[hash & table->bucket_mask], memory_order_acquire);
-    while (stack != NULL && !is_same(stack, hash, frames, depth, is_truncated))
+    while (stack != NULL && !is_same(stack, hash, frames, depth, end))
         stack = atomic_load_explicit(&stack->next, memory_order_acquire);
     return stack;
 }
@@ -101,7 +101,7 @@ static void grow_locked(struct table *old)
 }
 
 static struct stack *add_stack_locked(uint64_t hash, const uintptr_t *frames, size_t depth,
-                                      bool is_truncated)
+                                      enum stack_end end)
 {
     struct table *table = atomic_load_explicit(&stacktab.table, memory_order_relaxed);
     if (table == NULL || stacktab.site_count >= SITES_MAX)
@@ -115,7 +115,7 @@ static struct stack *add_stack_locked(uint64_t hash, const uintptr_t *frames, si
         return NULL;
     stack->hash = hash;
     stack->depth = (uint16_t)depth;
-    stack->is_truncated = is_truncated;
+    stack->end = end;
     memcpy(stack->frames, frames, depth * sizeof(frames[0]));
     link_stack(table, stack);
     owner_store(&stacktab.stack_count, stacktab.stack_count + 1);
@@ -151,11 +151,11 @@ static struct site *add_site_locked(struct site *_Atomic *list, const struct sta
 }
 
 static struct site *intern_locked(uint64_t hash, const uintptr_t *frames, size_t depth,
-                                  bool is_truncated, size_t object_bytes)
+                                  enum stack_end end, size_t object_bytes)
 {
-    struct stack *stack = find_stack(hash, frames, depth, is_truncated);
+    struct stack *stack = find_stack(hash, frames, depth, end);
     if (stack == NULL)
-        stack = add_stack_locked(hash, frames, depth, is_truncated);
+        stack = add_stack_locked(hash, frames, depth, end);
     struct site *site = NULL;
     if (stack != NULL) {
         site = find_site(&stack->sites, object_bytes);
@@ -169,18 +169,18 @@ static struct site *intern_locked(uint64_t hash, const uintptr_t *frames, size_t
     return site != NULL ? site : add_site_locked(&stacktab.other_sites, NULL, object_bytes);
 }
 
-struct site *stacktab_intern(const uintptr_t *frames, size_t depth, bool is_truncated,
+struct site *stacktab_intern(const uintptr_t *frames, size_t depth, enum stack_end end,
                              size_t object_bytes)
 {
-    uint64_t hash = hash_of(frames, depth, is_truncated);
-    struct stack *stack = find_stack(hash, frames, depth, is_truncated);
+    uint64_t hash = hash_of(frames, depth, end);
+    struct stack *stack = find_stack(hash, frames, depth, end);
     if (stack != NULL) {
         struct site *site = find_site(&stack->sites, object_bytes);
         if (site != NULL)
             return site;
     }
     lock_acquire(&stacktab.lock);
-    struct site *site = intern_locked(hash, frames, depth, is_truncated, object_bytes);
+    struct site *site = intern_locked(hash, frames, depth, end, object_bytes);
     lock_release(&stacktab.lock);
     return site;
 }

@@ -15,6 +15,7 @@
 
 #include "base/base.h"
 #include "base/lock.h"
+#include "prof/unwind.h"
 
 enum { STACK_DEPTH_MAX = 128 };
 
@@ -25,7 +26,7 @@ struct stack {
     struct stack *_Atomic next;  // in the same bucket
     struct site *_Atomic sites;  // of this stack, one for each size
     uint16_t depth;
-    bool is_truncated;  // the walk stopped before the thread's first frame
+    enum stack_end end; // STACK_WHOLE: it ends with the thread's first frame
     uintptr_t frames[]; // return addresses, innermost first
 };
 
@@ -57,7 +58,7 @@ struct site {
 bool stacktab_init(void);
 
 /* Finds or makes the site. NULL only when memory for `[other]` itself is lacking. */
-struct site *stacktab_intern(const uintptr_t *frames, size_t depth, bool is_truncated,
+struct site *stacktab_intern(const uintptr_t *frames, size_t depth, enum stack_end end,
                              size_t object_bytes);
 
 /* One sample of weight `weight` = 1/p was taken, or its object freed. */

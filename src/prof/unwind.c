@@ -46,15 +46,15 @@ static size_t drop_own(uintptr_t *frames, size_t count)
     return kept;
 }
 
-size_t unwind_walk(uintptr_t *frames, size_t max, bool *is_truncated)
+size_t unwind_walk(uintptr_t *frames, size_t max, enum stack_end *end)
 {
     void *walked[WALK_MAX];
     int answer = unw_backtrace(walked, WALK_MAX);
     size_t count = answer > 0 ? (size_t)answer : 0;
-    *is_truncated = count == WALK_MAX;
+    *end = count == WALK_MAX ? STACK_TOO_DEEP : STACK_WHOLE;
     count = drop_own((uintptr_t *)walked, count);
     if (count > max) {
-        *is_truncated = true;
+        *end = STACK_TOO_DEEP;
         count = max;
     }
     for (size_t i = 0; i < count; i++)
@@ -194,39 +194,42 @@ static bool step_rule(struct cursor *cursor, struct step step)
     return true;
 }
 
-enum outcome { STEPPED, ENDED, CUT_SHORT };
+enum { STEPPED = STACK_ENDS }; // beside the ends
 
 /* A return address may be the first byte after its function: the call lies before it. */
-static enum outcome step_out(struct cursor *cursor)
+static unsigned step_out(struct cursor *cursor)
 {
     struct step rule = unwind_cache_get(cursor->is_exact ? cursor->pc : cursor->pc - 1);
     bool stepped;
+    unsigned otherwise = STACK_UNREADABLE;
     if (likely(rule.kind >= STEP_SP && rule.kind <= STEP_FP_SAVED))
         stepped = step_rule(cursor, rule);
     else if (rule.kind == STEP_END)
-        return ENDED;
+        return STACK_WHOLE;
     else if (rule.kind == STEP_SIGNAL)
         stepped = step_signal(cursor);
-    else
+    else {
         stepped = step_frame_pointer(cursor);
+        otherwise = STACK_NO_RULE;
+    }
     if (!stepped)
-        return CUT_SHORT;
-    return cursor->pc < PROBE_BYTES ? ENDED : STEPPED;
+        return otherwise;
+    return cursor->pc < PROBE_BYTES ? STACK_WHOLE : STEPPED;
 }
 
-size_t unwind_walk(uintptr_t *frames, size_t max, bool *is_truncated)
+size_t unwind_walk(uintptr_t *frames, size_t max, enum stack_end *end)
 {
     struct cursor cursor;
     capture(&cursor);
     begin_at(&readable, cursor.sp);
     size_t count = 0, walked = 0;
-    enum outcome outcome;
+    unsigned outcome;
     while ((outcome = step_out(&cursor)) == STEPPED && count < max) {
         frames[count++] = cursor.pc + cursor.is_exact;
         if (walked++ < OWN_FRAMES_MAX && is_own(cursor.pc))
             count = 0;
     }
-    *is_truncated = outcome != ENDED;
+    *end = outcome == STEPPED ? STACK_TOO_DEEP : (enum stack_end)outcome;
     return count;
 }
 

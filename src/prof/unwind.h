@@ -10,8 +10,17 @@
 
 #include "base/base.h"
 
-/* Returns how many frames were stored; *is_truncated tells that there were more. */
-size_t unwind_walk(uintptr_t *frames, size_t max, bool *is_truncated);
+/* Why a walk ended. Past the last frame it found, there are more, but for STACK_WHOLE. */
+enum stack_end {
+    STACK_WHOLE,      // it came to the thread's first frame
+    STACK_TOO_DEEP,   // there was no room for more
+    STACK_NO_RULE,    // no unwind data for the last frame's code, and no frame pointer to go by
+    STACK_UNREADABLE, // the data led to what is no stack
+    STACK_ENDS
+};
+
+/* Returns how many frames were stored. */
+size_t unwind_walk(uintptr_t *frames, size_t max, enum stack_end *end);
 
 void unwind_set_own_code(const void *start, const void *limit);
 

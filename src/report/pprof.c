@@ -235,7 +235,7 @@ static bool is_needed(enum synthetic which)
         return true;
     for (size_t i = 0; i < snapshot->row_count; i++) {
         const struct stack *stack = snapshot->rows[i].stack;
-        if (which == SYNTHETIC_OTHER ? stack == NULL : stack != NULL && stack->is_truncated)
+        if (which == SYNTHETIC_OTHER ? stack == NULL : stack != NULL && stack->end != STACK_WHOLE)
             return true;
     }
     return false;
@@ -281,7 +281,7 @@ static void put_location_ids(struct proto_message *ids, const struct stack *stac
         if (symbol != NULL)
             proto_number(ids, (uint64_t)(symbol - writer.table->symbols) + 1);
     }
-    if (stack->is_truncated)
+    if (stack->end != STACK_WHOLE)
         proto_number(ids, writer.synthetic[SYNTHETIC_TRUNCATED]);
 }
 

@@ -190,7 +190,7 @@ static void put_stack(const struct stack *stack)
     }
     for (size_t i = frames_own_count(stack, text.table); i < stack->depth; i++)
         put_frame(stack->frames[i]);
-    if (stack->is_truncated)
+    if (stack->end != STACK_WHOLE)
         output_text(&text.output, "        " FRAME_TRUNCATED "\n");
 }
 

@@ -17,7 +17,7 @@ static inline struct stack *fake_stack(const uintptr_t *frames, size_t depth, bo
     struct stack *stack = (struct stack *)(void *)(space + used);
     used += round_up(bytes, _Alignof(struct stack));
     stack->depth = (uint16_t)depth;
-    stack->is_truncated = is_truncated;
+    stack->end = is_truncated ? STACK_TOO_DEEP : STACK_WHOLE;
     memcpy(stack->frames, frames, depth * sizeof(*frames));
     return stack;
 }

@@ -21,7 +21,7 @@ __attribute__((constructor(1000))) static void prepare(void)
 struct walk {
     uintptr_t frames[DEPTH];
     size_t count;
-    bool is_truncated;
+    enum stack_end end;
 };
 
 /* Keeps a call from becoming a jump. */
@@ -29,7 +29,7 @@ struct walk {
 
 FRAME static void innermost(struct walk *walk, size_t max)
 {
-    walk->count = unwind_walk(walk->frames, max, &walk->is_truncated);
+    walk->count = unwind_walk(walk->frames, max, &walk->end);
     KEEP_FRAME();
 }
 
@@ -86,7 +86,7 @@ TEST(unwind, no_more_frames_are_stored_than_asked_and_the_rest_is_told)
     outermost(&walk, 2);
     CHECK_EQUAL(walk.count, 2);
     CHECK_EQUAL(walk.frames[2], 12345);
-    CHECK(walk.is_truncated);
+    CHECK_EQUAL(walk.end, STACK_TOO_DEEP);
     CHECK(is_in(walk.frames[1], (void *)middle));
 }
 
@@ -95,7 +95,7 @@ TEST(unwind, a_stack_deeper_than_asked_is_cut_at_its_outer_end)
     struct walk walk;
     recurse(&walk, DEPTH, 1000);
     CHECK_EQUAL(walk.count, DEPTH);
-    CHECK(walk.is_truncated);
+    CHECK_EQUAL(walk.end, STACK_TOO_DEEP);
     CHECK(is_in(walk.frames[0], (void *)innermost));
     CHECK(is_in(walk.frames[DEPTH - 1], (void *)recurse));
 }
