@@ -152,13 +152,47 @@ unsigned store_give_up(struct store *store, unsigned list_count,
     return given;
 }
 
+/* The array keeps the link to the next spare one in its first two words. */
+static uint32_t *alloc_tags(struct store *store)
+{
+    uint32_t *tags = store->spare_tags;
+    if (tags == NULL)
+        return meta_alloc(sizeclass_table[store->class].slab_objects * sizeof(uint32_t));
+    store->spare_tags = *(uint32_t **)(void *)tags;
+    return tags;
+}
+
+static void free_tags(struct store *store, uint32_t *tags)
+{
+    *(uint32_t **)(void *)tags = store->spare_tags;
+    store->spare_tags = tags;
+}
+
+static void free_tagged_slab(struct store *store, struct span *slab)
+{
+    list_take(&slab->link);
+    free_tags(store, slab->tags);
+    free_slab(store, slab);
+}
+
+/* An empty one, which is the last: those that have something to give again come first. */
+static void trim_tagged(struct store *store)
+{
+    if (list_is_empty(&store->partial_tagged))
+        return;
+    struct span *last = slab_of(store->partial_tagged.previous);
+    if (slab_is_empty(last))
+        free_tagged_slab(store, last);
+}
+
 void store_trim(struct store *store)
 {
     struct span *last = fullest_slab(store);
-    if (last == NULL || !slab_is_empty(last))
-        return;
-    unlink_slab(store, last, fill_of(last));
-    free_slab(store, last);
+    if (last != NULL && slab_is_empty(last)) {
+        unlink_slab(store, last, fill_of(last));
+        free_slab(store, last);
+    }
+    trim_tagged(store);
 }
 
 unsigned store_tend(struct store *store, struct batch lists[static STORE_LISTS_MAX])
@@ -181,22 +215,6 @@ bool store_lists_hold(const struct store *store, const void *object)
         }
     }
     return false;
-}
-
-/* The array keeps the link to the next spare one in its first two words. */
-static uint32_t *alloc_tags(struct store *store)
-{
-    uint32_t *tags = store->spare_tags;
-    if (tags == NULL)
-        return meta_alloc(sizeclass_table[store->class].slab_objects * sizeof(uint32_t));
-    store->spare_tags = *(uint32_t **)(void *)tags;
-    return tags;
-}
-
-static void free_tags(struct store *store, uint32_t *tags)
-{
-    *(uint32_t **)(void *)tags = store->spare_tags;
-    store->spare_tags = tags;
 }
 
 static struct span *tagged_slab(struct store *store)
@@ -226,6 +244,7 @@ void *store_take_tagged(struct store *store, uint32_t tag)
     object->mark = 0;
     slab->tags[slab_index_get(slab, object)] = tag;
     store->tagged_out_objects++;
+    store->is_idle = false;
     if (slab_is_full(slab))
         list_take(&slab->link);
     return object;
@@ -237,9 +256,6 @@ void store_put_tagged(struct store *store, struct span *slab, void *object)
         list_push(&store->partial_tagged, &slab->link);
     slab_put(slab, object);
     store->tagged_out_objects--;
-    if (slab_is_empty(slab)) {
-        list_take(&slab->link);
-        free_tags(store, slab->tags);
-        free_slab(store, slab);
-    }
+    if (slab_is_empty(slab) && store->partial_tagged.next != store->partial_tagged.previous)
+        free_tagged_slab(store, slab);
 }

@@ -56,7 +56,7 @@ void store_put(struct store *store, struct span *slab, void *object);
 unsigned store_give_up(struct store *store, unsigned list_count,
                        struct batch lists[static STORE_LISTS_MAX]);
 
-/* Gives a last empty slab back. */
+/* Gives last empty slabs back, plain and tagged. */
 void store_trim(struct store *store);
 
 /* To be called now and then: gives out the lists that nobody took since the last call, and trims

@@ -181,6 +181,9 @@ TEST(central, a_tagged_object_keeps_its_tag_and_has_class_0)
         central_put_tagged(slab, objects[i]);
     }
     CHECK_EQUAL(stats_of(class).tagged_out_objects, 0);
+    CHECK_EQUAL(stats_of(class).slab_count, 1);
+    central_drain(class);
+    CHECK_EQUAL(stats_of(class).slab_count, 0);
 }
 
 TEST(central, tag_arrays_are_used_again)
