@@ -60,7 +60,7 @@ static struct region *_Atomic *region_slot(uintptr_t address)
     return &regions[(address >> REGION_SHIFT) & region_mask];
 }
 
-static struct region *region_find(uintptr_t address)
+HPM_INLINE struct region *region_find(uintptr_t address)
 {
     if (unlikely(regions == NULL))
         return NULL;

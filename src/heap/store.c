@@ -129,13 +129,13 @@ bool store_keep(struct store *store, struct batch batch)
  * something to give. */
 void store_put(struct store *store, struct span *slab, void *object)
 {
-    unsigned fill = fill_of(slab);
-    bool was_full = slab_is_full(slab);
+    const struct sizeclass *class = &sizeclass_table[store->class];
+    unsigned out = slab->out, fill = out >> class->fill_shift;
     slab_put(slab, object);
     owner_store(&store->out_objects, store->out_objects - 1);
-    if (likely(!was_full && fill == fill_of(slab) && !slab_is_empty(slab)))
+    if (likely((out - 1) >> class->fill_shift == fill && out != class->slab_objects && out != 1))
         return;
-    if (!was_full)
+    if (out != class->slab_objects)
         unlink_slab(store, slab, fill);
     if (slab_is_empty(slab) && store->used_fills != 0)
         free_slab(store, slab);
