@@ -7,6 +7,7 @@
 #include "base/os.h"
 #include "base/print.h"
 #include "hpmalloc.h"
+#include "report/cuts.h"
 #include "report/frames.h"
 #include "report/gzip.h"
 #include "report/proto.h"
@@ -131,6 +132,17 @@ static void send_comments(size_t merged_rows)
                  snapshot->lost_samples, snapshot->other_samples);
     if (merged_rows != 0)
         SEND_COMMENT("merged into " FRAME_OTHER ": the %zu lightest rows", merged_rows);
+}
+
+static void send_cuts(void)
+{
+    static struct cuts cuts;
+    cuts_count(&cuts, writer.snapshot, writer.table);
+    if (cuts.samples == 0)
+        return;
+    send_comment(cuts_print_whole(&cuts, writer.text, sizeof(writer.text)));
+    for (size_t i = 0; i < cuts.count; i++)
+        send_comment(cuts_print(&cuts, i, writer.table, writer.text, sizeof(writer.text)));
 }
 
 static uint64_t send_build_id(const struct mapping *mapping)
@@ -350,6 +362,7 @@ static void send_profile(const struct row_order *order, unsigned profile)
     size_t merged_rows = send_samples(order);
     proto_send_field(PROFILE_DROP_FRAMES, send_text(frames_entry_pattern));
     send_comments(merged_rows);
+    send_cuts();
 }
 
 bool pprof_write(int fd, const struct snapshot *snapshot, const struct symbol_table *table,

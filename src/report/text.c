@@ -6,6 +6,7 @@
 #include "base/options.h"
 #include "base/print.h"
 #include "hpmalloc.h"
+#include "report/cuts.h"
 #include "report/frames.h"
 #include "report/output.h"
 #include "report/rows.h"
@@ -161,6 +162,21 @@ static void put_total(void)
     output_text(&text.output, "\n\n");
 }
 
+static void put_cuts(void)
+{
+    static struct cuts cuts;
+    static char line[1200];
+    cuts_count(&cuts, text.snapshot, text.table);
+    if (cuts.samples == 0)
+        return;
+    cuts_print_whole(&cuts, line, sizeof(line));
+    output_print(&text.output, "%s\n", line);
+    for (size_t i = 0; i < cuts.count; i++) {
+        cuts_print(&cuts, i, text.table, line, sizeof(line));
+        output_print(&text.output, "%s\n", line);
+    }
+}
+
 static void put_known_frame(const struct symbol *symbol, uintptr_t return_address)
 {
     output_print(&text.output, "        %.*s+0x%lx\n",
@@ -225,6 +241,7 @@ static bool write_all(const struct row_set *set, const struct row_order *order, 
 {
     output_begin(&text.output, fd);
     put_title();
+    put_cuts();
     put_account();
     put_total();
     put_rows(set, order);

@@ -321,6 +321,16 @@ TEST(pprof, comments_tell_version_interval_samples_and_losses)
     CHECK(count_lines("13=") >= 4);
 }
 
+TEST(pprof, comments_tell_which_stacks_were_cut)
+{
+    struct profile_row rows[2] = {fake_row(fake_stack(two_frames, 2, false), 48, 10),
+                                  fake_row(fake_stack(two_frames, 1, true), 48, 10)};
+    struct snapshot snapshot = fake_snapshot(rows, 2);
+    CHECK(write_and_show(&snapshot, DUMP_PROFILE_HEAP, true));
+    CHECK(string_index("stacks: 50.0 % of 8 samples have whole ones") > 0);
+    CHECK(string_index("stacks: 50.0 % are cut off at 128 frames") > 0);
+}
+
 TEST(pprof, a_descriptor_that_takes_nothing_is_an_error)
 {
     struct snapshot snapshot = fake_snapshot(NULL, 0);

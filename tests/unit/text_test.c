@@ -178,6 +178,29 @@ TEST(text, frames_without_names_show_address_and_file)
     CHECK(says("        0x1234\n        [truncated]\n"));
 }
 
+TEST(text, it_says_which_stacks_were_cut_where_and_why)
+{
+    uintptr_t made_at_run_time[1] = {0x1234};
+    struct stack *stacks[5];
+    struct profile_row rows[5];
+    for (int i = 0; i < 5; i++) {
+        stacks[i] = fake_stack(i == 4 ? made_at_run_time : two_frames, 1, false);
+        rows[i] = fake_row(stacks[i], 1 << 20, 5);
+    }
+    stacks[1]->end = STACK_TOO_DEEP;
+    stacks[2]->end = STACK_UNREADABLE;
+    stacks[3]->end = stacks[4]->end = STACK_NO_RULE;
+    rows[4].alloc_samples = 24;
+    struct snapshot snapshot = fake_snapshot(rows, 5);
+    CHECK(write_and_show(&snapshot, &fake_stats, DUMP_PROFILE_HEAP, true));
+    CHECK(says("stacks: 10.0 % of 40 samples have whole ones\n"
+               "stacks: 10.0 % are cut off at 128 frames\n"
+               "stacks: 10.0 % stop in /"));
+    CHECK(says("text_test: what its unwind data leads to is no stack\nstacks: 10.0 % stop in /"));
+    CHECK(says("text_test: no unwind data there, and no frame pointer to go by\n"));
+    CHECK(says("stacks: 60.0 % stop in code of no file (made at run time?): no unwind data"));
+}
+
 TEST(text, a_descriptor_that_takes_nothing_is_an_error)
 {
     struct snapshot snapshot = fake_snapshot(NULL, 0);
