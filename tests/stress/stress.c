@@ -39,7 +39,11 @@
 enum { SLOTS = 16384, THREADS_MAX = 256, HEADER_BYTES = 16 };
 
 /* Resident memory may exceed what is live by half, what is kept back, and what threads hold. */
-enum { SLACK_BYTES = 160 << 20, SLACK_BYTES_PER_THREAD = 1 << 20 };
+#if defined(__SANITIZE_THREAD__)
+enum { SLACK_BYTES = 320 << 20, SLACK_BYTES_PER_THREAD = 1 << 20 }; // shadows of all memory
+#else
+enum { SLACK_BYTES = 32 << 20, SLACK_BYTES_PER_THREAD = 1 << 20 };
+#endif
 
 /* A block; from its end on, the pattern fills it. */
 struct block {
