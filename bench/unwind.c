@@ -1,0 +1,165 @@
+/* What a stack of 35 frames without frame pointers costs: our walk, warm and cold, beside that of
+ * libunwind (with its cache, where the library is installed) and of the C library (libgcc's).
+ * All walk the same stack in turn, in every round; each figure is the median of the rounds. */
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <execinfo.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "prof/unwind.h"
+#include "prof/unwind_cache.h"
+
+enum { FRAMES = 35, FRAMES_MAX = 128, ROUNDS = 21, WALKS_FAST = 20000, WALKS_SLOW = 500 };
+
+typedef int backtrace_function(void **, int);
+static backtrace_function *libunwind_backtrace;
+
+static double now_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec * 1e9 + (double)now.tv_nsec;
+}
+
+static size_t walk_ours(void)
+{
+    uintptr_t frames[FRAMES_MAX];
+    enum stack_end end;
+    return unwind_walk(frames, FRAMES_MAX, &end);
+}
+
+/* The steps to be found are those of different return addresses. */
+static size_t walk_cold(void)
+{
+    static size_t different;
+    uintptr_t frames[FRAMES_MAX];
+    enum stack_end end;
+    unwind_cache_forget();
+    size_t count = unwind_walk(frames, FRAMES_MAX, &end);
+    if (different != 0)
+        return different;
+    for (size_t i = 0; i < count; i++) {
+        size_t k = 0;
+        while (frames[k] != frames[i])
+            k++;
+        different += k == i;
+    }
+    return different;
+}
+
+static size_t walk_libunwind(void)
+{
+    void *frames[FRAMES_MAX];
+    return (size_t)libunwind_backtrace(frames, FRAMES_MAX);
+}
+
+static size_t walk_libgcc(void)
+{
+    void *frames[FRAMES_MAX];
+    return (size_t)backtrace(frames, FRAMES_MAX);
+}
+
+static struct walker {
+    const char *name;
+    size_t (*walk)(void);
+    int walks;
+    size_t frames;
+    double ns[ROUNDS];
+} walkers[] = {
+    {.name = "ours", .walk = walk_ours, .walks = WALKS_FAST},
+    {.name = "ours, frames seen first", .walk = walk_cold, .walks = WALKS_SLOW},
+    {.name = "libunwind", .walk = walk_libunwind, .walks = WALKS_FAST},
+    {.name = "libgcc", .walk = walk_libgcc, .walks = WALKS_SLOW},
+};
+enum { WALKERS = sizeof(walkers) / sizeof(walkers[0]) };
+
+static void measure(struct walker *walker, int round)
+{
+    double start = now_ns();
+    for (int i = 0; i < walker->walks; i++)
+        walker->frames = walker->walk();
+    walker->ns[round] = (now_ns() - start) / walker->walks;
+}
+
+static void measure_all(void)
+{
+    for (int round = 0; round < ROUNDS; round++) {
+        for (int i = 0; i < WALKERS; i++) {
+            if (walkers[i].walk != walk_libunwind || libunwind_backtrace != NULL)
+                measure(&walkers[i], round);
+        }
+    }
+}
+
+/* Three kinds of frame, called in turn; none becomes a loop. */
+static void deeper(int depth);
+static volatile int sink;
+
+__attribute__((noinline)) static void small(int depth)
+{
+    deeper(depth);
+    sink++;
+}
+
+__attribute__((noinline)) static void with_array(int depth)
+{
+    volatile char space[200];
+    space[depth] = 1;
+    deeper(depth);
+    sink += space[depth];
+}
+
+__attribute__((noinline)) static void with_registers(int depth)
+{
+    int a = sink + 1, b = sink + 2, c = sink + 3, d = sink + 4;
+    deeper(depth);
+    sink += a * b + c * d;
+}
+
+__attribute__((noinline)) static void deeper(int depth)
+{
+    static void (*const kinds[])(int) = {small, with_array, with_registers};
+    if (depth == 0)
+        measure_all();
+    else
+        kinds[depth % 3](depth - 1);
+    sink++;
+}
+
+static int compare(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static void print(struct walker *walker)
+{
+    if (walker->frames == 0) {
+        printf("%-26s not installed\n", walker->name);
+        return;
+    }
+    qsort(walker->ns, ROUNDS, sizeof(double), compare);
+    double median = walker->ns[ROUNDS / 2];
+    printf("%-26s %3zu frames %9.1f ns a stack %8.2f ns a frame   (quartiles %.1f - %.1f)\n",
+           walker->name, walker->frames, median, median / (double)walker->frames,
+           walker->ns[ROUNDS / 4], walker->ns[ROUNDS * 3 / 4]);
+}
+
+int main(int count, char **arguments)
+{
+    if (count > 1) {
+        fprintf(stderr, "usage: unwind (no arguments; %s is none)\n", arguments[1]);
+        return 2;
+    }
+    void *library = dlopen("libunwind.so.8", RTLD_NOW);
+    if (library != NULL)
+        libunwind_backtrace = (backtrace_function *)dlsym(library, "unw_backtrace");
+    unwind_init();
+    deeper((FRAMES - 5) / 2);
+    for (int i = 0; i < WALKERS; i++)
+        print(&walkers[i]);
+    return 0;
+}
