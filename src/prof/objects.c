@@ -42,15 +42,16 @@ const struct loaded_object *objects_find(uintptr_t address)
     return address < object->limit ? object : NULL;
 }
 
-static void insert(const struct loaded_object *object)
+static bool insert(const struct loaded_object *object)
 {
     if (loaded.count == OBJECTS_MAX || object->limit <= object->start)
-        return;
+        return false;
     size_t at = count_upto(object->start);
     memmove(&loaded.objects[at + 1], &loaded.objects[at],
             (loaded.count - at) * sizeof(struct loaded_object));
     loaded.objects[at] = *object;
     loaded.count++;
+    return true;
 }
 
 static bool holds(const ElfW(Phdr) * segment, ElfW(Addr) address)
@@ -126,37 +127,42 @@ static void read_from_copy(struct loaded_object *object, const struct elffile *f
     }
 }
 
-static void add_later(const struct mapping *mapping)
+/* Whether it is one object more. */
+static bool add_later(const struct mapping *mapping)
 {
     struct loaded_object object = {
         .start = mapping->start, .limit = mapping->limit, .is_present = true};
     struct elffile file;
     if (!elffile_open(&file, mapping->path))
-        return;
+        return false;
     size_t count = 0;
     Elf64_Phdr segment;
     const ElfW(Phdr) *segments = file_segments(&file, &count);
     if (segments == NULL || !elffile_find_segment(&file, mapping->file_offset,
                                                   mapping->limit - mapping->start, &segment)) {
         elffile_close(&file);
-        return;
+        return false;
     }
     uintptr_t bias =
         mapping->start - (uintptr_t)(segment.p_vaddr - segment.p_offset + mapping->file_offset);
     read_from_copy(&object, &file, bias, segments, count);
     object.copy = file.start;
     object.copy_bytes = file.bytes;
-    insert(&object);
+    if (insert(&object))
+        return true;
+    elffile_close(&file);
+    return false;
 }
 
-static void note_mapping(const struct mapping *mapping)
+static bool note_mapping(const struct mapping *mapping)
 {
     size_t upto = count_upto(mapping->start);
     struct loaded_object *object = upto > 0 ? &loaded.objects[upto - 1] : NULL;
     if (object != NULL && mapping->start < object->limit)
         object->is_present = true;
     else if (mapping->path[0] == '/')
-        add_later(mapping);
+        return add_later(mapping);
+    return false;
 }
 
 static void drop_absent(void)
@@ -172,6 +178,8 @@ static void drop_absent(void)
     loaded.count = kept;
 }
 
+/* A look that found nothing new is the pause's cause: code made at run time is in no object, however
+ * often one looks. Programs that load many objects in a row are not kept waiting. */
 bool objects_refresh(void)
 {
     uint64_t now = os_clock_coarse_ns();
@@ -185,8 +193,10 @@ bool objects_refresh(void)
         mappings_free(&list);
         return true;
     }
-    for (size_t i = 0; i < list.count; i++)
-        note_mapping(&list.mappings[i]);
+    for (size_t i = 0; i < list.count; i++) {
+        if (note_mapping(&list.mappings[i]))
+            loaded.next_refresh_ns = now;
+    }
     mappings_free(&list);
     drop_absent();
     return true;

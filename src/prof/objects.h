@@ -35,7 +35,7 @@ void objects_init(void);
 /* The object whose code holds the address, or NULL. */
 const struct loaded_object *objects_find(uintptr_t address);
 
-/* Looks what was loaded and unloaded since. False: it did so too recently. */
+/* Looks what was loaded and unloaded since. False: it did so in vain too recently. */
 bool objects_refresh(void);
 
 #endif

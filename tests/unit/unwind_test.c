@@ -1,10 +1,13 @@
 #define _GNU_SOURCE
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <sys/mman.h>
 #include <ucontext.h>
 #include <unistd.h>
 
+#include "prof/elffile.h"
+#include "prof/objects.h"
 #include "prof/unwind.h"
 #include "tap.h"
 
@@ -188,6 +191,41 @@ TEST(unwind, a_wrong_frame_pointer_ends_the_stack_and_never_the_program)
     munmap(hole, 4096);
 }
 #endif
+
+/* Maps this program's code once more, as if another object were loaded. */
+static uintptr_t load_again(size_t *bytes)
+{
+    struct elffile file;
+    Elf64_Phdr segment;
+    if (!elffile_open(&file, "/proc/self/exe") ||
+        !elffile_find_segment(&file, 0, file.bytes, &segment))
+        return 0;
+    elffile_close(&file);
+    int fd = open("/proc/self/exe", O_RDONLY);
+    *bytes = segment.p_filesz;
+    void *code = mmap(NULL, *bytes, PROT_READ | PROT_EXEC, MAP_PRIVATE, fd,
+                      (off_t)round_down(segment.p_offset, 4096));
+    close(fd);
+    return (uintptr_t)code;
+}
+
+TEST(unwind, objects_loaded_one_after_the_other_are_found_at_once)
+{
+    enum { OBJECTS = 3 };
+    uintptr_t code[OBJECTS];
+    size_t bytes = 0;
+    usleep(50000); // since whatever looked in vain before
+    for (int i = 0; i < OBJECTS; i++) {
+        code[i] = load_again(&bytes);
+        CHECK(objects_find(code[i] + 100) == NULL);
+        CHECK(objects_refresh());
+        CHECK(objects_find(code[i] + 100) != NULL);
+    }
+    CHECK(objects_refresh());
+    CHECK(!objects_refresh());
+    for (int i = 0; i < OBJECTS; i++)
+        munmap((void *)code[i], bytes);
+}
 
 TEST(unwind, the_method_has_a_name)
 {
