@@ -77,22 +77,27 @@ enum { PROBE_BYTES = 4096, FRAME_BYTES_MAX = 8 << 20 };
 /* A frame as it is stepped through. */
 struct cursor {
     uintptr_t pc, sp, fp;
+    uintptr_t scratch; // known where the thread was interrupted
     bool is_exact; // pc is not a return address but where the thread was interrupted
 };
 
 /* Where the kernel keeps what a signal interrupted, from the stack pointer of its frame. */
 #if defined(__x86_64__)
-enum { SIGNAL_FP = 120, SIGNAL_SP = 160, SIGNAL_PC = 168 };
+enum { SIGNAL_SCRATCH = 56, SIGNAL_FP = 120, SIGNAL_SP = 160, SIGNAL_PC = 168 };
+enum { RED_ZONE_BYTES = 128 }; // below the stack pointer, which the kernel leaves alone
 
 HPM_INLINE void capture(struct cursor *cursor)
 {
     __asm__ volatile("lea 0(%%rip), %0\n\tmov %%rsp, %1\n\tmov %%rbp, %2"
                      : "=r"(cursor->pc), "=r"(cursor->sp), "=r"(cursor->fp));
+    cursor->scratch = 0;
     cursor->is_exact = true;
 }
 #else
 enum { SIGNAL_REGISTERS = 312, SIGNAL_FP = SIGNAL_REGISTERS + 29 * 8,
-       SIGNAL_SP = SIGNAL_REGISTERS + 31 * 8, SIGNAL_PC = SIGNAL_REGISTERS + 32 * 8 };
+       SIGNAL_SP = SIGNAL_REGISTERS + 31 * 8, SIGNAL_PC = SIGNAL_REGISTERS + 32 * 8,
+       SIGNAL_SCRATCH = SIGNAL_PC };
+enum { RED_ZONE_BYTES = 0 };
 
 HPM_INLINE void capture(struct cursor *cursor)
 {
@@ -100,6 +105,7 @@ HPM_INLINE void capture(struct cursor *cursor)
     cursor->sp = cursor->fp;
     cursor->pc = ((uintptr_t *)cursor->fp)[1];
     cursor->fp = ((uintptr_t *)cursor->fp)[0];
+    cursor->scratch = 0;
     cursor->is_exact = false;
 }
 #endif
@@ -140,11 +146,22 @@ static void begin_at(struct readable *known, uintptr_t stack_pointer)
     known->limit = page + PROBE_BYTES;
 }
 
+/* A function interrupted after it took its registers back: the tables name their places still. */
+static HPM_NOINLINE bool read_below(const struct cursor *cursor, uintptr_t address, uintptr_t *word)
+{
+    if (!cursor->is_exact || cursor->sp - address > RED_ZONE_BYTES ||
+        address % sizeof(uintptr_t) != 0 || !probe(address))
+        return false;
+    *word = *(const uintptr_t *)address;
+    return true;
+}
+
 /* Reads a word of the stack above the cursor. False: it is not to be read. */
 HPM_INLINE bool read_word(const struct cursor *cursor, uintptr_t address, uintptr_t *word)
 {
-    if (address < cursor->sp || address - cursor->sp > FRAME_BYTES_MAX ||
-        address % sizeof(uintptr_t) != 0)
+    if (unlikely(address < cursor->sp))
+        return read_below(cursor, address, word);
+    if (address - cursor->sp > FRAME_BYTES_MAX || address % sizeof(uintptr_t) != 0)
         return false;
     if (unlikely(address + sizeof(uintptr_t) > readable.limit) &&
         !extend(&readable, address + sizeof(uintptr_t)))
@@ -153,15 +170,16 @@ HPM_INLINE bool read_word(const struct cursor *cursor, uintptr_t address, uintpt
     return true;
 }
 
+/* The handler may run on a stack of its own, above or below the one it interrupted. */
 static bool step_signal(struct cursor *cursor)
 {
     struct cursor next = {.is_exact = true};
     if (!read_word(cursor, cursor->sp + SIGNAL_PC, &next.pc) ||
         !read_word(cursor, cursor->sp + SIGNAL_SP, &next.sp) ||
+        !read_word(cursor, cursor->sp + SIGNAL_SCRATCH, &next.scratch) ||
         !read_word(cursor, cursor->sp + SIGNAL_FP, &next.fp))
         return false;
-    if (next.sp < cursor->sp)
-        begin_at(&readable, next.sp);
+    begin_at(&readable, next.sp);
     *cursor = next;
     return true;
 }
@@ -177,9 +195,16 @@ static bool step_frame_pointer(struct cursor *cursor)
     return true;
 }
 
+HPM_INLINE uintptr_t base_of(const struct cursor *cursor, struct step step)
+{
+    if (likely(step.kind == STEP_SP))
+        return cursor->sp;
+    return unlikely(step.kind == STEP_SCRATCH) ? cursor->scratch : cursor->fp;
+}
+
 static bool step_rule(struct cursor *cursor, struct step step)
 {
-    uintptr_t frame = (step.kind == STEP_SP ? cursor->sp : cursor->fp) + (uintptr_t)(intptr_t)step.offset;
+    uintptr_t frame = base_of(cursor, step) + (uintptr_t)(intptr_t)step.offset;
     if (step.kind == STEP_FP_SAVED && !read_word(cursor, frame, &frame))
         return false;
     struct cursor next = {.sp = frame, .fp = cursor->fp};
@@ -202,7 +227,7 @@ static unsigned step_out(struct cursor *cursor)
     struct step rule = unwind_cache_get(cursor->is_exact ? cursor->pc : cursor->pc - 1);
     bool stepped;
     unsigned otherwise = STACK_UNREADABLE;
-    if (likely(rule.kind >= STEP_SP && rule.kind <= STEP_FP_SAVED))
+    if (likely(rule.kind >= STEP_SP && rule.kind <= STEP_SCRATCH))
         stepped = step_rule(cursor, rule);
     else if (rule.kind == STEP_END)
         return STACK_WHOLE;

@@ -3,11 +3,12 @@
 #include <string.h>
 
 #if defined(__x86_64__)
-enum { REG_FP = 6, REG_SP = 7, REG_RA = 16 };
+/* REG_SCRATCH: gcc aligns a stack by it (its "dynamic realign argument pointer"). */
+enum { REG_FP = 6, REG_SP = 7, REG_SCRATCH = 10, REG_RA = 16, REG_PC = 16 };
 #elif defined(__aarch64__)
-enum { REG_FP = 29, REG_SP = 31, REG_RA = 30 };
+enum { REG_FP = 29, REG_SP = 31, REG_SCRATCH = -1, REG_RA = 30, REG_PC = -1 };
 #else
-enum { REG_FP = -1, REG_SP = -2, REG_RA = -3 };
+enum { REG_FP = -1, REG_SP = -2, REG_SCRATCH = -3, REG_RA = -4, REG_PC = -5 };
 #endif
 
 enum { ENCODING_OMIT = 0xff, REMEMBERED_MAX = 8 };
@@ -46,6 +47,7 @@ struct machine {
     struct row row, initial, remembered[REMEMBERED_MAX];
     unsigned remembered_count;
     uintptr_t location;
+    uintptr_t address; // which the row is wanted for
     const struct unit *unit;
 };
 
@@ -303,12 +305,70 @@ static bool read_expression(struct reader *reader, bool wants_deref, uint64_t *b
     return is_plain;
 }
 
+struct values {
+    uint64_t numbers[8]; // the first is relative to the stack pointer
+    size_t count;
+};
+
+/* To the first number others may be added, nothing else. */
+static bool run_arithmetic(struct values *stack, uint8_t operation)
+{
+    if (stack->count < 2 || (stack->count == 2 && operation != 0x22))
+        return false;
+    uint64_t right = stack->numbers[--stack->count], *left = &stack->numbers[stack->count - 1];
+    if (operation == 0x22) // DW_OP_plus
+        *left += right;
+    else if (operation == 0x1a) // DW_OP_and
+        *left &= right;
+    else if (operation == 0x24) // DW_OP_shl
+        *left = right < 64 ? *left << right : 0;
+    else if (operation == 0x2a) // DW_OP_ge
+        *left = (int64_t)*left >= (int64_t)right;
+    else
+        return false;
+    return true;
+}
+
+/* What linkers write for their table of calls (.plt): the frame is 8 or 16 above the stack pointer,
+ * by the place in an entry. The code's address is known here, so it comes to a plain offset. */
+static bool evaluate(struct reader reader, uintptr_t address, int64_t *offset)
+{
+    uint64_t length = read_uleb(&reader);
+    uintptr_t end = reader.at + length;
+    if (length > reader.limit - reader.at || read_u8(&reader) != 0x70 + REG_SP)
+        return false;
+    struct values stack = {.numbers = {(uint64_t)read_sleb(&reader)}, .count = 1};
+    while (reader.at < end && stack.count < array_count(stack.numbers)) {
+        uint8_t operation = read_u8(&reader);
+        if (operation >= 0x30 && operation <= 0x4f) // DW_OP_lit0 and so on
+            stack.numbers[stack.count++] = operation - 0x30u;
+        else if (operation == 0x70 + REG_PC)
+            stack.numbers[stack.count++] = address + (uint64_t)read_sleb(&reader);
+        else if (!run_arithmetic(&stack, operation))
+            return false;
+    }
+    *offset = (int64_t)stack.numbers[0];
+    return !reader.is_broken && reader.at == end && stack.count == 1;
+}
+
+static void define_cfa(struct machine *machine, uint64_t number, int64_t offset)
+{
+    machine->row.cfa_is_expression = false;
+    machine->row.cfa_register = number;
+    machine->row.cfa_offset = offset;
+}
+
 static void define_cfa_expression(struct machine *machine, struct reader *reader)
 {
     struct row *row = &machine->row;
+    struct reader expression = *reader;
+    int64_t offset;
     row->cfa_is_expression = true;
-    if (!read_expression(reader, true, &row->cfa_register, &row->cfa_offset))
-        row->cfa_register = UINT64_MAX;
+    if (read_expression(reader, true, &row->cfa_register, &row->cfa_offset))
+        return;
+    row->cfa_register = UINT64_MAX;
+    if (evaluate(expression, machine->address, &offset))
+        define_cfa(machine, REG_SP, offset);
 }
 
 /* A saved register's place (not its value) relative to the frame pointer is understood. */
@@ -318,13 +378,6 @@ static void define_expression(struct machine *machine, struct reader *reader, bo
     int64_t offset;
     bool is_plain = read_expression(reader, false, &base, &offset);
     set_rule(machine, number, is_plain && is_place && base == REG_FP ? RULE_EXPRESSION : RULE_OTHER, offset);
-}
-
-static void define_cfa(struct machine *machine, uint64_t number, int64_t offset)
-{
-    machine->row.cfa_is_expression = false;
-    machine->row.cfa_register = number;
-    machine->row.cfa_offset = offset;
 }
 
 static void remember(struct machine *machine, struct reader *reader)
@@ -499,6 +552,8 @@ static struct step pack(const struct row *row)
         step.kind = row->cfa_is_expression ? STEP_FP_SAVED : STEP_FP;
     else if (row->cfa_register == REG_SP && !row->cfa_is_expression)
         step.kind = STEP_SP;
+    else if (row->cfa_register == REG_SCRATCH && !row->cfa_is_expression)
+        step.kind = STEP_SCRATCH;
     step.offset = (int32_t)row->cfa_offset;
     step.ra_offset = (int8_t)(row->ra.offset / 8);
     return step;
@@ -524,7 +579,7 @@ struct step unwind_cfi_step(const struct loaded_object *object, uintptr_t addres
         return unknown;
     if (unit.is_signal)
         return (struct step){.kind = STEP_SIGNAL};
-    struct machine machine = {.unit = &unit, .location = start};
+    struct machine machine = {.unit = &unit, .location = start, .address = address};
     struct reader program = reader_at(object, unit.program, unit.program_limit);
     if (!run_program(&machine, &program, UINTPTR_MAX))
         return unknown;

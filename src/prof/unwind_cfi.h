@@ -2,8 +2,8 @@
  *
  * Follows DWARF 4, section 6.4, and the LSB's description of .eh_frame and .eh_frame_hdr. Every byte
  * is checked to lie inside the table: one that is cut off or makes no sense yields STEP_UNKNOWN.
- * Kept of the registers are those a step can need: the stack pointer, the frame pointer and the
- * return address. */
+ * Kept of the registers are those a step can need: the stack pointer, the frame pointer, the
+ * return address, and the one in which compilers hold the frame while they align the stack. */
 #ifndef HPM_PROF_UNWIND_CFI_H
 #define HPM_PROF_UNWIND_CFI_H
 
@@ -16,6 +16,8 @@ enum step_kind {
     STEP_SP,      // frame address = stack pointer + offset
     STEP_FP,      // frame address = frame pointer + offset
     STEP_FP_SAVED, // frame address = the word at frame pointer + offset
+    STEP_SCRATCH, // frame address = scratch register + offset: where a signal came while the stack
+                  // was being aligned
     STEP_SIGNAL,  // the frame the kernel made for a signal handler
 };
 

@@ -124,6 +124,35 @@ TEST(unwind_cfi, a_realigned_stack_is_followed_through_its_expressions)
     CHECK_EQUAL(step_at(0).fp_rule, FP_AT_FP);
 }
 
+TEST(unwind_cfi, an_entry_of_the_linkers_call_table_has_the_frame_its_push_has_moved_or_not)
+{
+    /* def_cfa_expression: breg7 8; breg16 0; lit15; and; lit11; ge; lit3; shl; plus */
+    MAKE(0x0f, 0x0b, 0x77, 0x08, 0x80, 0x00, 0x3f, 0x1a, 0x3b, 0x2a, 0x33, 0x24, 0x22);
+    CHECK_EQUAL(step_at(0).kind, STEP_SP);
+    CHECK_EQUAL(step_at(0).offset, 8);
+    CHECK_EQUAL(step_at(10).offset, 8);
+    CHECK_EQUAL(step_at(11).offset, 16);
+    CHECK_EQUAL(step_at(16).offset, 8);
+    CHECK_EQUAL(step_at(16 + 15).offset, 16);
+}
+
+TEST(unwind_cfi, an_expression_of_other_operations_yields_no_rule)
+{
+    MAKE(0x0f, 0x04, 0x77, 0x08, 0x33, 0x24); // breg7 8; lit3; shl
+    CHECK_EQUAL(step_at(0).kind, STEP_UNKNOWN);
+    MAKE(0x0f, 0x03, 0x77, 0x08, 0x22); // breg7 8; plus
+    CHECK_EQUAL(step_at(0).kind, STEP_UNKNOWN);
+    MAKE(0x0f, 0x09, 0x77, 0x08, 0x30, 0x30, 0x30, 0x30, 0x30, 0x30, 0x30);
+    CHECK_EQUAL(step_at(0).kind, STEP_UNKNOWN);
+}
+
+TEST(unwind_cfi, a_stack_about_to_be_aligned_is_known_by_the_scratch_register)
+{
+    MAKE(0x0c, 0x0a, 0x08); // def_cfa r10 + 8
+    CHECK_EQUAL(step_at(0).kind, STEP_SCRATCH);
+    CHECK_EQUAL(step_at(0).offset, 8);
+}
+
 TEST(unwind_cfi, an_undefined_return_address_is_the_first_frame)
 {
     MAKE(0x07, 0x10);
@@ -165,7 +194,8 @@ TEST(unwind_cfi, a_table_of_random_damage_ends_without_a_fault)
     uint64_t random = 88172645463325252u;
     for (int round = 0; round < 300000; round++) {
         MAKE(0x41, 0x0e, 0x10, 0x86, 0x02, 0x0a, 0x43, 0x0d, 0x06, 0x0b, 0x10, 0x06, 0x02, 0x76,
-             0x00, 0x0f, 0x03, 0x76, 0x78, 0x06, 0x2e, 0x10, 0x12, 0x07, 0x7e, 0x01);
+             0x00, 0x0f, 0x03, 0x76, 0x78, 0x06, 0x2e, 0x10, 0x12, 0x07, 0x7e, 0x01, 0x0f, 0x0b,
+             0x77, 0x08, 0x80, 0x00, 0x3f, 0x1a, 0x3b, 0x2a, 0x33, 0x24, 0x22);
         uint8_t *start = (uint8_t *)(made.object.table + (uintptr_t)made.object.delta);
         for (int hits = 0; hits < 1 + round % 4; hits++) {
             random ^= random << 13;

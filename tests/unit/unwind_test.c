@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <signal.h>
 #include <sys/mman.h>
 #include <ucontext.h>
 #include <unistd.h>
@@ -148,17 +149,17 @@ static void run_fibre(void)
 /* A small stack between pages that cannot be read: a step beyond its end would be a fault. */
 TEST(unwind, a_fibres_stack_is_walked_and_never_left)
 {
-    enum { STACK_BYTES = 16384 };
-    char *pages = mmap(NULL, STACK_BYTES + 2 * 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    mprotect(pages + 4096, STACK_BYTES, PROT_READ | PROT_WRITE);
+    enum { FIBRE_BYTES = 16384 };
+    char *pages = mmap(NULL, FIBRE_BYTES + 2 * 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    mprotect(pages + 4096, FIBRE_BYTES, PROT_READ | PROT_WRITE);
     getcontext(&fibre_context);
     fibre_context.uc_stack.ss_sp = pages + 4096;
-    fibre_context.uc_stack.ss_size = STACK_BYTES;
+    fibre_context.uc_stack.ss_size = FIBRE_BYTES;
     fibre_context.uc_link = &main_context;
     makecontext(&fibre_context, run_fibre, 0);
     swapcontext(&main_context, &fibre_context);
     CHECK_EQUAL(find_chain(&fibre_walk), 0);
-    munmap(pages, STACK_BYTES + 2 * 4096);
+    munmap(pages, FIBRE_BYTES + 2 * 4096);
 }
 
 #if defined(__x86_64__) && !defined(NO_FRAME_POINTERS)
@@ -189,6 +190,101 @@ TEST(unwind, a_wrong_frame_pointer_ends_the_stack_and_never_the_program)
         CHECK(is_in(walk.frames[0], (void *)innermost));
     }
     munmap(hole, 4096);
+}
+#endif
+
+enum { STACK_BYTES = 65536 };
+static struct walk handler_walk;
+
+static void walk_in_handler(int number)
+{
+    (void)number;
+    outermost(&handler_walk, DEPTH);
+}
+
+FRAME static void interrupted(void *stack, size_t bytes)
+{
+    stack_t other = {.ss_sp = stack, .ss_size = bytes};
+    struct sigaction action = {.sa_handler = walk_in_handler, .sa_flags = SA_ONSTACK};
+    sigaltstack(&other, NULL);
+    sigaction(SIGUSR1, &action, NULL);
+    handler_walk.count = 0;
+    raise(SIGUSR1);
+    KEEP_FRAME();
+}
+
+static size_t find_frame_in(const struct walk *walk, const void *function)
+{
+    size_t i = 0;
+    while (i < walk->count && !is_in(walk->frames[i], function))
+        i++;
+    return i < walk->count ? i : SIZE_MAX;
+}
+
+static void *interrupt_here(void *stack)
+{
+    interrupted(stack, STACK_BYTES);
+    sigaltstack(&(stack_t){.ss_flags = SS_DISABLE}, NULL);
+    return NULL;
+}
+
+static bool came_to_what_was_interrupted(void)
+{
+    return find_chain(&handler_walk) == 0 && handler_walk.end == STACK_WHOLE &&
+           find_frame_in(&handler_walk, (void *)interrupted) < 8;
+}
+
+/* The first thread's stack is above all that a program maps. */
+TEST(unwind, a_handlers_own_stack_above_or_below_leads_to_what_it_interrupted)
+{
+    static char below[STACK_BYTES];
+    char above[STACK_BYTES];
+    pthread_t thread;
+    interrupt_here(below);
+    CHECK(came_to_what_was_interrupted());
+    pthread_create(&thread, NULL, interrupt_here, above);
+    pthread_join(thread, NULL);
+    CHECK(came_to_what_was_interrupted());
+}
+
+#if defined(__x86_64__)
+/* Functions that trap in the middle: one has taken back rbp, whose place its table still names
+ * below the stack pointer; the other is aligning its stack and has the frame in r10. */
+__asm__(".text\n"
+        "trap_after_pop:\n.cfi_startproc\n"
+        "push %rbp\n.cfi_def_cfa_offset 16\n.cfi_offset %rbp, -16\n"
+        "pop %rbp\n.cfi_def_cfa_offset 8\nint3\nret\n.cfi_endproc\n"
+        "trap_while_aligning:\n.cfi_startproc\n"
+        "lea 8(%rsp), %r10\n.cfi_def_cfa %r10, 0\nand $-256, %rsp\nint3\n"
+        "lea -8(%r10), %rsp\n.cfi_def_cfa %rsp, 8\nret\n.cfi_endproc\n");
+void trap_after_pop(void);
+void trap_while_aligning(void);
+
+FRAME static void trapping(void (*trap)(void))
+{
+    struct sigaction action = {.sa_handler = walk_in_handler};
+    sigaction(SIGTRAP, &action, NULL);
+    handler_walk.count = 0;
+    trap();
+    KEEP_FRAME();
+}
+
+static bool came_to_the_trap(void)
+{
+    return find_chain(&handler_walk) == 0 && handler_walk.end == STACK_WHOLE &&
+           find_frame_in(&handler_walk, (void *)trapping) < 8;
+}
+
+TEST(unwind, registers_taken_back_are_found_below_an_interrupted_stack)
+{
+    trapping(trap_after_pop);
+    CHECK(came_to_the_trap());
+}
+
+TEST(unwind, a_function_interrupted_while_it_aligns_its_stack_is_walked_through)
+{
+    trapping(trap_while_aligning);
+    CHECK(came_to_the_trap());
 }
 #endif
 
