@@ -1,0 +1,261 @@
+/* Our stacks against libunwind's, frame by frame, in whatever program this is preloaded into.
+ *
+ * tests/prof/unwind.sh builds it from this file and the rooms it tests. One allocation in
+ * UNWINDCMP_EVERY is compared, UNWINDCMP_MAX of them at most in a process; at exit the totals are
+ * written to the file UNWINDCMP_FILE, a dot and the process's number:
+ *
+ *   stacks   compared
+ *   equal    all frames are
+ *   guessed  equal up to code that has no unwind table (made at run time): behind it libunwind
+ *            guesses or ends, so it is no judge
+ *   wrong    all others; then a line for each of the first 20 kinds of difference */
+#define _GNU_SOURCE
+#define UNW_LOCAL_ONLY
+#include <libunwind.h>
+
+#include <dlfcn.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "prof/unwind.h"
+
+enum { COMPARED_MAX = 128, OWN_MAX = 16, WALK_MAX = COMPARED_MAX + OWN_MAX, KINDS_MAX = 20 };
+
+struct stack {
+    uintptr_t frames[WALK_MAX];
+    size_t count;
+    int end; // ours: an enum stack_end; libunwind's: what its last step returned
+};
+
+/* A place from which the two went different ways. */
+struct kind {
+    uintptr_t from;
+    size_t seen, index;
+    bool is_guess;
+    uintptr_t ours, theirs; // 0: ended
+    int our_end, their_end;
+    char from_name[160], our_name[160], their_name[160];
+};
+
+static _Atomic size_t stack_count, equal_count, guessed_count, wrong_count;
+static struct kind kinds[KINDS_MAX];
+static size_t kind_count;
+static pthread_mutex_t kinds_lock = PTHREAD_MUTEX_INITIALIZER;
+static size_t every = 50, max_count = 1000000;
+static char file_name[1024]; // a copy: some programs write their titles over the environment
+static bool is_ready;
+
+static HPM_TLS bool is_inside;
+static HPM_TLS size_t passed;
+
+static void forget_parents_counts(void)
+{
+    stack_count = equal_count = guessed_count = wrong_count = 0;
+    kind_count = 0;
+    pthread_mutex_init(&kinds_lock, NULL);
+}
+
+__attribute__((constructor)) static void start(void)
+{
+    const char *text;
+    if ((text = getenv("UNWINDCMP_FILE")) != NULL)
+        snprintf(file_name, sizeof(file_name), "%s", text);
+    if ((text = getenv("UNWINDCMP_EVERY")) != NULL)
+        every = strtoul(text, NULL, 10);
+    if ((text = getenv("UNWINDCMP_MAX")) != NULL)
+        max_count = strtoul(text, NULL, 10);
+    unwind_init();
+    pthread_atfork(NULL, NULL, forget_parents_counts);
+    is_ready = file_name[0] != '\0' && every > 0;
+}
+
+/* By steps: each can fail by itself. `first_guess` becomes the first frame without a table. */
+static HPM_NOINLINE void walk_theirs(struct stack *stack, size_t *first_guess)
+{
+    unw_context_t context;
+    unw_cursor_t cursor;
+    unw_getcontext(&context);
+    unw_init_local(&cursor, &context);
+    stack->count = 0;
+    while ((stack->end = unw_step(&cursor)) > 0 && stack->count < WALK_MAX) {
+        unw_word_t pc = 0;
+        unw_proc_info_t info;
+        unw_get_reg(&cursor, UNW_REG_IP, &pc);
+        if (pc == 0)
+            break;
+        if (first_guess != NULL && *first_guess == SIZE_MAX &&
+            unw_get_proc_info(&cursor, &info) < 0)
+            *first_guess = stack->count;
+        stack->frames[stack->count++] = (uintptr_t)pc + (unw_is_signal_frame(&cursor) < 0);
+    }
+}
+
+/* Drops what lies inside the allocation. */
+static bool cut_inner(struct stack *stack, uintptr_t caller, size_t *cut)
+{
+    for (size_t i = 0; i < stack->count && i < OWN_MAX; i++) {
+        if (stack->frames[i] != caller)
+            continue;
+        stack->count -= i;
+        memmove(stack->frames, stack->frames + i, stack->count * sizeof(uintptr_t));
+        *cut = i;
+        return true;
+    }
+    return false;
+}
+
+/* A frame that was interrupted is one byte further with us, to read as a return address. */
+static bool same_frame(uintptr_t ours, uintptr_t theirs)
+{
+    return ours == theirs || ours == theirs + 1;
+}
+
+static size_t count_equal(const struct stack *ours, const struct stack *theirs)
+{
+    size_t i = 0;
+    while (i < COMPARED_MAX && i < ours->count && i < theirs->count &&
+           same_frame(ours->frames[i], theirs->frames[i]))
+        i++;
+    return i;
+}
+
+static bool are_equal(const struct stack *ours, const struct stack *theirs, size_t equal)
+{
+    return equal == COMPARED_MAX || (equal == ours->count && equal == theirs->count);
+}
+
+static void name_address(char *name, size_t bytes, uintptr_t address)
+{
+    Dl_info info;
+    if (address == 0)
+        snprintf(name, bytes, "its end");
+    else if (dladdr((void *)(address - 1), &info) == 0 || info.dli_fname == NULL)
+        snprintf(name, bytes, "%#zx", (size_t)address);
+    else
+        snprintf(name, bytes, "%s+%#zx (%s)", info.dli_fname,
+                 (size_t)(address - (uintptr_t)info.dli_fbase),
+                 info.dli_sname != NULL ? info.dli_sname : "?");
+}
+
+static uintptr_t frame_or_end(const struct stack *stack, size_t index)
+{
+    return index < stack->count ? stack->frames[index] : 0;
+}
+
+static void remember(const struct stack *ours, const struct stack *theirs, size_t index,
+                     bool is_guess)
+{
+    uintptr_t from = index > 0 ? ours->frames[index - 1] : 0;
+    pthread_mutex_lock(&kinds_lock);
+    size_t i = 0;
+    while (i < kind_count && (kinds[i].from != from || kinds[i].is_guess != is_guess))
+        i++;
+    if (i == kind_count && kind_count < KINDS_MAX) {
+        struct kind *kind = &kinds[kind_count++];
+        *kind = (struct kind){.from = from, .index = index, .is_guess = is_guess};
+        kind->ours = frame_or_end(ours, index);
+        kind->theirs = frame_or_end(theirs, index);
+        kind->our_end = ours->end;
+        kind->their_end = theirs->end;
+        name_address(kind->from_name, sizeof(kind->from_name), from);
+        name_address(kind->our_name, sizeof(kind->our_name), kind->ours);
+        name_address(kind->their_name, sizeof(kind->their_name), kind->theirs);
+    }
+    if (i < kind_count)
+        kinds[i].seen++;
+    pthread_mutex_unlock(&kinds_lock);
+}
+
+/* Behind `index` frames they differ. Where libunwind had no table to go by is found by walking once
+ * more. */
+static HPM_NOINLINE void judge(const struct stack *ours, const struct stack *theirs, size_t index,
+                               uintptr_t caller)
+{
+    struct stack again;
+    size_t first_guess = SIZE_MAX, cut = 0;
+    walk_theirs(&again, &first_guess);
+    cut_inner(&again, caller, &cut);
+    bool is_guess = first_guess != SIZE_MAX && first_guess < cut + index;
+    *(is_guess ? &guessed_count : &wrong_count) += 1;
+    remember(ours, theirs, index, is_guess);
+}
+
+static HPM_NOINLINE void compare(uintptr_t caller)
+{
+    struct stack ours, theirs;
+    enum stack_end end;
+    size_t cut;
+    ours.count = unwind_walk(ours.frames, WALK_MAX, &end);
+    ours.end = (int)end;
+    walk_theirs(&theirs, NULL);
+    stack_count++;
+    bool is_whole = cut_inner(&ours, caller, &cut) & cut_inner(&theirs, caller, &cut);
+    size_t equal = is_whole ? count_equal(&ours, &theirs) : 0;
+    if (is_whole && are_equal(&ours, &theirs, equal))
+        equal_count++;
+    else
+        judge(&ours, &theirs, equal, caller);
+}
+
+static HPM_NOINLINE void allocation(uintptr_t caller)
+{
+    if (!is_ready || is_inside || ++passed % every != 0 || stack_count >= max_count)
+        return;
+    is_inside = true;
+    compare(caller);
+    is_inside = false;
+}
+
+#define CALLER ((uintptr_t)__builtin_return_address(0))
+#define EXPORT __attribute__((visibility("default")))
+
+/* The allocator that the program has without us. */
+#define NEXT(name)                                                                                 \
+    ({                                                                                             \
+        static __typeof__(&name) next;                                                             \
+        if (next == NULL)                                                                          \
+            next = (__typeof__(&name))dlsym(RTLD_NEXT, #name);                                     \
+        next;                                                                                      \
+    })
+
+EXPORT void *malloc(size_t bytes)
+{
+    allocation(CALLER);
+    return NEXT(malloc)(bytes);
+}
+
+EXPORT void *calloc(size_t count, size_t bytes)
+{
+    allocation(CALLER);
+    return NEXT(calloc)(count, bytes);
+}
+
+EXPORT void *realloc(void *old, size_t bytes)
+{
+    allocation(CALLER);
+    return NEXT(realloc)(old, bytes);
+}
+
+__attribute__((destructor)) static void finish(void)
+{
+    char path[4096];
+    is_inside = true;
+    if (!is_ready || stack_count == 0)
+        return;
+    snprintf(path, sizeof(path), "%s.%d", file_name, (int)getpid());
+    FILE *file = fopen(path, "w");
+    if (file == NULL)
+        return;
+    fprintf(file, "stacks %zu equal %zu guessed %zu wrong %zu\n", stack_count, equal_count,
+            guessed_count, wrong_count);
+    for (size_t i = 0; i < kind_count; i++) {
+        const struct kind *kind = &kinds[i];
+        fprintf(file, "%s %zu: frame %zu, from %s: ours %s (%d), libunwind's %s (%d)\n",
+                kind->is_guess ? "guess" : "wrong", kind->seen, kind->index, kind->from_name,
+                kind->our_name, kind->our_end, kind->their_name, kind->their_end);
+    }
+    fclose(file);
+}
