@@ -190,6 +190,13 @@ void central_tend(struct shard *shard, unsigned class)
     return_lists(class, lists, count);
 }
 
+void central_tend_deserted(unsigned class, unsigned round)
+{
+    struct shard *shard = shard_at(round % central_shard_count());
+    if (peek_load(&shard->thread_count) == 0)
+        central_tend(shard, class);
+}
+
 static void drain_lists(struct shard *shard, unsigned class)
 {
     struct batch lists[STORE_LISTS_MAX];

@@ -46,6 +46,9 @@ size_t central_reserve_count(const struct shard *shard, unsigned class);
  * a last empty slab. */
 void central_tend(struct shard *shard, unsigned class);
 
+/* The same for a shard that no thread uses any more, each in its turn by the number of the round. */
+void central_tend_deserted(unsigned class, unsigned round);
+
 /* Walks all lists of a class back into the slabs and gives empty slabs back. */
 void central_drain(unsigned class);
 

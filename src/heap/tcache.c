@@ -156,7 +156,8 @@ static void tend(struct tcache *cache)
     enum { VISITS_PER_LOOK = 8 };
     if (likely(++cache->visit_count % VISITS_PER_LOOK != 0))
         return;
-    unsigned class = cache->tended = cache->tended % (SIZECLASS_COUNT - 1) + 1;
+    unsigned class = cache->looks % (SIZECLASS_COUNT - 1) + 1;
+    unsigned round = cache->looks++ / (SIZECLASS_COUNT - 1);
     struct tcache_list *list = &cache->lists[class];
     uintptr_t now = (uintptr_t)list->pop ^ ((uintptr_t)list->push << 1) ^ (uint32_t)list->room;
     if (now == cache->seen[class]) {
@@ -165,6 +166,7 @@ static void tend(struct tcache *cache)
         central_tend(cache->shard, class);
     }
     cache->seen[class] = now;
+    central_tend_deserted(class, round);
 }
 
 /* A list from outside, or the push list however short when there is none. */

@@ -35,7 +35,7 @@ struct tcache {
     struct list link;         // in the registry, guarded by its lock
     uint32_t allowance_epoch; // of the caller
     uint32_t swap_count, visit_count;
-    uint32_t tended;                 // the class that was looked at last
+    uint32_t looks;                  // at one class after the other
     uintptr_t seen[SIZECLASS_COUNT]; // what its lists were then, in short
 } HPM_LINE_ALIGNED;
 

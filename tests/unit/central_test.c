@@ -349,6 +349,23 @@ TEST(central, more_threads_than_shards_take_those_of_their_processor)
     CHECK(central_local(joined[1]) == joined[1]);
 }
 
+TEST(central, what_ended_threads_left_goes_back_in_time)
+{
+    struct shard *first, *second;
+    unsigned class = class_of(848);
+    bool are_two = join_two(&first, &second);
+    central_put(class, central_take(second, class, 1));
+    CHECK_EQUAL(stats_of(class).list_objects, 1);
+    for (unsigned round = 0; round < 4 * central_shard_count(); round++)
+        central_tend_deserted(class, round);
+    CHECK_EQUAL(stats_of(class).list_objects, 1);
+    leave_two(first, second);
+    for (unsigned round = 0; round < 4 * central_shard_count() && are_two; round++)
+        central_tend_deserted(class, round);
+    CHECK_EQUAL(stats_of(class).list_objects, !are_two);
+    CHECK_EQUAL(stats_of(class).slab_count, !are_two);
+}
+
 TEST(central, a_list_goes_home_with_its_first_object)
 {
     struct shard *first, *second;
