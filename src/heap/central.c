@@ -142,22 +142,19 @@ void central_check(const struct object *object, unsigned class)
     slab_index_get(slab_of_object(object, class), object);
 }
 
-/* Reads each object before its slab may go back. Neighbours in a list mostly have one home. */
+/* Neighbours in a list mostly have one home, and often one slab. */
 void central_return(unsigned class, struct batch batch)
 {
     struct shard *home = NULL;
-    struct object *object = batch.head;
-    for (size_t i = 0; i < batch.count; i++) {
-        struct span *slab = slab_of_object(object, class);
-        struct object *next = object->next;
+    while (batch.count > 0) {
+        struct span *slab = slab_of_object(batch.head, class);
         if (home == NULL || home->number != slab->shard) {
             if (home != NULL)
                 lock_release(&home->lock);
             home = shard_at(slab->shard);
             lock_acquire(&home->lock);
         }
-        store_put(&home->stores[class], slab, object);
-        object = next;
+        batch.count -= store_put(&home->stores[class], slab, &batch.head, batch.count);
     }
     if (home != NULL)
         lock_release(&home->lock);

@@ -65,12 +65,14 @@ size_t slab_take(struct span *slab, size_t count, struct object **head, struct o
     return taken;
 }
 
+HPM_COLD void slab_refuse(const struct span *slab, const void *object)
+{
+    slab_index_get(slab, object);
+    die("double free of %p: object of %zu bytes", object, sizeclass_bytes(slab->class));
+}
+
 void slab_put(struct span *slab, void *object)
 {
-    size_t index = slab_index_get(slab, object);
-    uint64_t bit = (uint64_t)1 << index % 64;
-    if (unlikely(index >= slab->cut || (slab->free_bits[index / 64] & bit)))
-        die("double free of %p: object of %zu bytes", object, sizeclass_bytes(slab->class));
-    slab->free_bits[index / 64] |= bit;
+    slab_put_back(slab, &sizeclass_table[slab->class], object);
     slab->out--;
 }

@@ -31,6 +31,37 @@ size_t slab_take(struct span *slab, size_t count, struct object **head, struct o
 /* Puts one object back. Dies when it is no object of the slab or is in it already. */
 void slab_put(struct span *slab, void *object);
 
+/* Dies of what is not to be put back. */
+_Noreturn void slab_refuse(const struct span *slab, const void *object);
+
+/* Puts back but does not count: for runs of objects. */
+HPM_INLINE void slab_put_back(struct span *slab, const struct sizeclass *class, const void *object)
+{
+    size_t offset = (size_t)((const char *)object - slab->start);
+    size_t index = (offset * class->reciprocal) >> 40;
+    uint64_t bit = (uint64_t)1 << index % 64, *word = &slab->free_bits[index / 64];
+    if (unlikely(index * class->bytes != offset || index >= slab->cut || (*word & bit) != 0))
+        slab_refuse(slab, object);
+    *word |= bit;
+}
+
+/* Puts back the objects at the head of a list, the first of which lies in the slab: up to `count`, as
+ * long as they do. Returns how many; *head is then the next one. */
+HPM_INLINE size_t slab_put_run(struct span *slab, const struct sizeclass *class,
+                               struct object **head, size_t count)
+{
+    size_t put = 0;
+    struct object *object = *head;
+    do {
+        struct object *next = object->next;
+        slab_put_back(slab, class, object);
+        object = next;
+    } while (++put < count && (size_t)((char *)object - slab->start) < span_bytes(slab));
+    slab->out -= (uint16_t)put;
+    *head = object;
+    return put;
+}
+
 /* The number of the object at this address; dies unless one begins there. */
 size_t slab_index_get(const struct span *slab, const void *object);
 

@@ -127,20 +127,21 @@ bool store_keep(struct store *store, struct batch batch)
 
 /* The slab goes where it then belongs: back when it is empty, unless it is the last that has
  * something to give. */
-void store_put(struct store *store, struct span *slab, void *object)
+size_t store_put(struct store *store, struct span *slab, struct object **head, size_t count)
 {
     const struct sizeclass *class = &sizeclass_table[store->class];
     unsigned out = slab->out, fill = out >> class->fill_shift;
-    slab_put(slab, object);
-    owner_store(&store->out_objects, store->out_objects - 1);
-    if (likely((out - 1) >> class->fill_shift == fill && out != class->slab_objects && out != 1))
-        return;
+    size_t put = slab_put_run(slab, class, head, count);
+    owner_store(&store->out_objects, store->out_objects - put);
+    if (likely(fill_of(slab) == fill && out != class->slab_objects && !slab_is_empty(slab)))
+        return put;
     if (out != class->slab_objects)
         unlink_slab(store, slab, fill);
     if (slab_is_empty(slab) && store->used_fills != 0)
         free_slab(store, slab);
     else
         link_slab(store, slab);
+    return put;
 }
 
 unsigned store_give_up(struct store *store, unsigned list_count,

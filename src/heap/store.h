@@ -49,8 +49,8 @@ size_t store_reserve_count(const struct store *store);
 /* Keeps the list whole. False: there is enough already. */
 bool store_keep(struct store *store, struct batch batch);
 
-/* Puts one object back into its slab, one of this store's. */
-void store_put(struct store *store, struct span *slab, void *object);
+/* Puts the objects at the head of a list back into their slab, one of this store's, as slab_put_run. */
+size_t store_put(struct store *store, struct span *slab, struct object **head, size_t count);
 
 /* Gives up to `list_count` kept lists out, to be put into their slabs. Returns how many. */
 unsigned store_give_up(struct store *store, unsigned list_count,
