@@ -40,7 +40,7 @@ bool elffile_wrap(struct elffile *file, const void *image, size_t bytes)
 /* The device behind a path is never waited for. */
 static size_t map_path(const char *path, const void **image)
 {
-    static struct stat status; // callers serialize; off the stack of a signal handler
+    struct stat status;
     size_t bytes = 0;
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
     if (fd < 0)
