@@ -77,11 +77,57 @@ static void find_table(struct loaded_object *object, uintptr_t bias, const ElfW(
     }
 }
 
-static int add_at_start(struct dl_phdr_info *info, size_t size, void *unused)
+/* A section by its name, read from headers that lie inside the file. */
+static bool find_section(const struct elffile *file, const char *name, Elf64_Shdr *section)
 {
-    (void)size, (void)unused;
+    const Elf64_Ehdr *header = (const void *)file->start;
+    size_t bytes = sizeof(*section), name_bytes = strlen(name) + 1;
+    if (header->e_shentsize != bytes || header->e_shoff > file->bytes ||
+        header->e_shnum > (file->bytes - header->e_shoff) / bytes ||
+        header->e_shstrndx >= header->e_shnum)
+        return false;
+    const unsigned char *sections = file->start + header->e_shoff;
+    Elf64_Shdr names;
+    memcpy(&names, sections + header->e_shstrndx * bytes, bytes);
+    if (names.sh_offset > file->bytes || names.sh_size > file->bytes - names.sh_offset)
+        return false;
+    for (size_t i = 0; i < header->e_shnum; i++) {
+        memcpy(section, sections + i * bytes, bytes);
+        if (section->sh_name < names.sh_size && name_bytes <= names.sh_size - section->sh_name &&
+            memcmp(file->start + names.sh_offset + section->sh_name, name, name_bytes) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* Static programs have an unwind table, but no program header that leads to it. */
+static void find_frames(struct loaded_object *object, uintptr_t bias, const ElfW(Phdr) * segments,
+                        size_t count)
+{
+    struct elffile file;
+    Elf64_Shdr section;
+    if (!elffile_open(&file, "/proc/self/exe"))
+        return;
+    bool is_found = find_section(&file, ".eh_frame", &section);
+    elffile_close(&file);
+    for (size_t i = 0; is_found && i < count; i++) {
+        if (segments[i].p_type != PT_LOAD || !holds(&segments[i], section.sh_addr) ||
+            section.sh_size > segments[i].p_vaddr + segments[i].p_filesz - section.sh_addr)
+            continue;
+        object->frames = object->readable_start = bias + section.sh_addr;
+        object->readable_limit = object->frames + section.sh_size;
+    }
+}
+
+static int add_at_start(struct dl_phdr_info *info, size_t size, void *first)
+{
+    bool *is_program = first;
+    (void)size;
     struct loaded_object object = {.is_present = true};
     find_table(&object, info->dlpi_addr, info->dlpi_phdr, info->dlpi_phnum);
+    if (object.table == 0 && *is_program)
+        find_frames(&object, info->dlpi_addr, info->dlpi_phdr, info->dlpi_phnum);
+    *is_program = false;
     for (size_t i = 0; i < info->dlpi_phnum; i++) {
         const ElfW(Phdr) *segment = &info->dlpi_phdr[i];
         if (segment->p_type != PT_LOAD || (segment->p_flags & PF_X) == 0)
@@ -95,7 +141,8 @@ static int add_at_start(struct dl_phdr_info *info, size_t size, void *unused)
 
 void objects_init(void)
 {
-    dl_iterate_phdr(add_at_start, NULL);
+    bool is_first = true;
+    dl_iterate_phdr(add_at_start, &is_first);
 }
 
 /* The program headers of a file, when they lie inside it and can be read in place. */

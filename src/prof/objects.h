@@ -20,7 +20,8 @@
 struct loaded_object {
     uintptr_t start, limit; // code
     uintptr_t table;        // .eh_frame_hdr; 0: none
-    uintptr_t readable_start, readable_limit; // what may be read around the table
+    uintptr_t frames;       // .eh_frame, of a program without .eh_frame_hdr; 0: none
+    uintptr_t readable_start, readable_limit; // what may be read around these
     ptrdiff_t delta;
 
     /* A file of our own mapping; NULL for what was there at the start. */

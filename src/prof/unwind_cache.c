@@ -3,6 +3,8 @@
 #include <string.h>
 
 #include "base/lock.h"
+#include "base/meta.h"
+#include "base/sort.h"
 
 enum { ENTRIES = 4096 };
 
@@ -35,6 +37,69 @@ static struct step step_of(uint64_t word)
     return step;
 }
 
+/* The records of the program's .eh_frame, where it has nothing to search them by: the offset of the
+ * code in the upper half of a word, that of the record in the lower, sorted. Made when first
+ * needed. */
+static struct {
+    uintptr_t start; // of the object's code
+    uint64_t *words;
+    size_t count;
+} records;
+
+/* Returns how many there are; stores them if there is somewhere to. */
+static size_t walk_records(const struct loaded_object *object, uint64_t *words)
+{
+    size_t count = 0;
+    uintptr_t at = object->frames, next, start;
+    for (; (next = unwind_cfi_next(object, at, &start)) != 0; at = next) {
+        if (start < object->start || start >= object->limit)
+            continue;
+        if (words != NULL)
+            words[count] = (uint64_t)(start - object->start) << 32 | (at - object->frames);
+        count++;
+    }
+    return count;
+}
+
+static void make_records_locked(const struct loaded_object *object)
+{
+    size_t count = walk_records(object, NULL);
+    records.start = object->start;
+    records.words = count > 0 ? meta_alloc(count * sizeof(uint64_t)) : NULL;
+    if (records.words == NULL)
+        return;
+    records.count = walk_records(object, records.words);
+    sort_words(records.words, records.count);
+}
+
+/* The last record whose code begins at or before the address; 0: none. */
+static uintptr_t find_record_locked(const struct loaded_object *object, uintptr_t address)
+{
+    if (object->limit - object->start > UINT32_MAX ||
+        object->readable_limit - object->frames > UINT32_MAX)
+        return 0;
+    if (records.start == 0)
+        make_records_locked(object);
+    if (records.start != object->start)
+        return 0;
+    uint64_t wanted = (uint64_t)(address - object->start) << 32 | UINT32_MAX;
+    size_t low = 0, high = records.count;
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+        if (records.words[middle] <= wanted)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low > 0 ? object->frames + (uint32_t)records.words[low - 1] : 0;
+}
+
+static struct step step_in_locked(const struct loaded_object *object, uintptr_t address)
+{
+    uintptr_t record = object->frames != 0 ? find_record_locked(object, address) : 0;
+    return unwind_cfi_step_at(object, record, address);
+}
+
 /* What is found right after a look at the mappings is remembered even when it is nothing. */
 static struct step find_step_locked(uintptr_t address, bool *is_final)
 {
@@ -44,7 +109,7 @@ static struct step find_step_locked(uintptr_t address, bool *is_final)
         *is_final = objects_refresh();
         object = objects_find(address);
     }
-    return object != NULL ? unwind_cfi_step(object, address) : (struct step){.kind = STEP_UNKNOWN};
+    return object != NULL ? step_in_locked(object, address) : (struct step){.kind = STEP_UNKNOWN};
 }
 
 static HPM_NOINLINE struct step get_slow(uintptr_t address)

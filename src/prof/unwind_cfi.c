@@ -5,10 +5,8 @@
 #if defined(__x86_64__)
 /* REG_SCRATCH: gcc aligns a stack by it (its "dynamic realign argument pointer"). */
 enum { REG_FP = 6, REG_SP = 7, REG_SCRATCH = 10, REG_RA = 16, REG_PC = 16 };
-#elif defined(__aarch64__)
-enum { REG_FP = 29, REG_SP = 31, REG_SCRATCH = -1, REG_RA = 30, REG_PC = -1 };
 #else
-enum { REG_FP = -1, REG_SP = -2, REG_SCRATCH = -3, REG_RA = -4, REG_PC = -5 };
+enum { REG_FP = 29, REG_SP = 31, REG_SCRATCH = -1, REG_RA = 30, REG_PC = -1 };
 #endif
 
 enum { ENCODING_OMIT = 0xff, REMEMBERED_MAX = 8 };
@@ -209,10 +207,8 @@ static struct reader open_record(const struct loaded_object *object, uintptr_t a
     uint64_t length = read_u32(&reader);
     if (length == 0xffffffff)
         length = read_u64(&reader);
-    if (reader.is_broken || length == 0 || length > reader.limit - reader.at)
-        reader.is_broken = true;
-    else
-        reader.limit = reader.at + length;
+    reader.is_broken |= length == 0 || length > reader.limit - reader.at;
+    reader.limit = reader.at + length;
     return reader;
 }
 
@@ -248,8 +244,7 @@ static bool read_cie(const struct loaded_object *object, uintptr_t at, struct un
         augmentation[length] = (char)read_u8(&reader);
     } while (augmentation[length] != '\0' && ++length < sizeof(augmentation) - 1);
     augmentation[length] = '\0';
-    *unit = (struct unit){.address_encoding = 0};
-    unit->code_factor = read_uleb(&reader);
+    *unit = (struct unit){.code_factor = read_uleb(&reader)};
     unit->data_factor = read_sleb(&reader);
     unit->ra_register = version == 1 ? read_u8(&reader) : read_uleb(&reader);
     if (augmentation[0] == 'z') {
@@ -262,25 +257,23 @@ static bool read_cie(const struct loaded_object *object, uintptr_t at, struct un
            (augmentation[0] == '\0' || augmentation[0] == 'z');
 }
 
-static struct rule *rule_of(struct machine *machine, uint64_t number)
+static struct rule *rule_of(struct row *row, const struct unit *unit, uint64_t number)
 {
     static struct rule ignored;
     if (number == REG_FP)
-        return &machine->row.fp;
-    return number == machine->unit->ra_register ? &machine->row.ra : &ignored;
+        return &row->fp;
+    return number == unit->ra_register ? &row->ra : &ignored;
 }
 
 static void set_rule(struct machine *machine, uint64_t number, enum rule_kind kind, int64_t offset)
 {
-    *rule_of(machine, number) = (struct rule){kind, offset};
+    *rule_of(&machine->row, machine->unit, number) = (struct rule){kind, offset};
 }
 
 static void restore_rule(struct machine *machine, uint64_t number)
 {
-    if (number == REG_FP)
-        machine->row.fp = machine->initial.fp;
-    else if (number == machine->unit->ra_register)
-        machine->row.ra = machine->initial.ra;
+    *rule_of(&machine->row, machine->unit, number) =
+        *rule_of(&machine->initial, machine->unit, number);
 }
 
 /* DW_OP_breg0 + n with an offset, and a DW_OP_deref behind it when `wants_deref`: all that compilers
@@ -361,13 +354,12 @@ static void define_cfa(struct machine *machine, uint64_t number, int64_t offset)
 static void define_cfa_expression(struct machine *machine, struct reader *reader)
 {
     struct row *row = &machine->row;
-    struct reader expression = *reader;
     int64_t offset;
+    bool is_offset = evaluate(*reader, machine->address, &offset);
     row->cfa_is_expression = true;
-    if (read_expression(reader, true, &row->cfa_register, &row->cfa_offset))
-        return;
-    row->cfa_register = UINT64_MAX;
-    if (evaluate(expression, machine->address, &offset))
+    if (!read_expression(reader, true, &row->cfa_register, &row->cfa_offset))
+        row->cfa_register = UINT64_MAX;
+    if (is_offset)
         define_cfa(machine, REG_SP, offset);
 }
 
@@ -550,40 +542,58 @@ static struct step pack(const struct row *row)
     }
     if (row->cfa_register == REG_FP)
         step.kind = row->cfa_is_expression ? STEP_FP_SAVED : STEP_FP;
-    else if (row->cfa_register == REG_SP && !row->cfa_is_expression)
-        step.kind = STEP_SP;
-    else if (row->cfa_register == REG_SCRATCH && !row->cfa_is_expression)
-        step.kind = STEP_SCRATCH;
+    else if (row->cfa_register == REG_SP)
+        step.kind = row->cfa_is_expression ? STEP_UNKNOWN : STEP_SP;
+    else if (row->cfa_register == REG_SCRATCH)
+        step.kind = row->cfa_is_expression ? STEP_UNKNOWN : STEP_SCRATCH;
     step.offset = (int32_t)row->cfa_offset;
     step.ra_offset = (int8_t)(row->ra.offset / 8);
     return step;
 }
 
-struct step unwind_cfi_step(const struct loaded_object *object, uintptr_t address)
+struct code { // what an FDE says
+    struct unit unit;
+    uintptr_t start, bytes;
+    struct reader program;
+};
+
+static bool read_fde(const struct loaded_object *object, uintptr_t at, struct code *code)
 {
-    const struct step unknown = {.kind = STEP_UNKNOWN};
-    uintptr_t fde = object->table != 0 ? find_fde(object, address) : 0;
-    if (fde == 0)
-        return unknown;
-    struct reader reader = open_record(object, fde);
+    struct reader reader = open_record(object, at);
     uintptr_t id_place = reader.at;
     uint32_t id = read_u32(&reader);
-    struct unit unit;
-    if (reader.is_broken || id == 0 || !read_cie(object, id_place - id, &unit))
-        return unknown;
-    uintptr_t start = read_pointer(&reader, unit.address_encoding);
-    uintptr_t bytes = (uintptr_t)read_value(&reader, unit.address_encoding & 0x0f);
-    if (unit.has_augmentation)
+    if (reader.is_broken || id == 0 || !read_cie(object, id_place - id, &code->unit))
+        return false;
+    code->start = read_pointer(&reader, code->unit.address_encoding);
+    code->bytes = (uintptr_t)read_value(&reader, code->unit.address_encoding & 0x0f);
+    if (code->unit.has_augmentation)
         reader.at += min_size((size_t)read_uleb(&reader), reader.limit - reader.at);
-    if (reader.is_broken || address - start >= bytes)
+    code->program = reader;
+    return !reader.is_broken;
+}
+
+uintptr_t unwind_cfi_next(const struct loaded_object *object, uintptr_t at, uintptr_t *start)
+{
+    struct reader record = open_record(object, at);
+    struct code code;
+    *start = !record.is_broken && read_fde(object, at, &code) ? code.start : 0;
+    return record.is_broken ? 0 : record.limit;
+}
+
+struct step unwind_cfi_step_at(const struct loaded_object *object, uintptr_t fde, uintptr_t address)
+{
+    const struct step unknown = {.kind = STEP_UNKNOWN};
+    struct code code;
+    fde = fde != 0 ? fde : find_fde(object, address);
+    if (fde == 0 || !read_fde(object, fde, &code) || address - code.start >= code.bytes)
         return unknown;
-    if (unit.is_signal)
+    if (code.unit.is_signal)
         return (struct step){.kind = STEP_SIGNAL};
-    struct machine machine = {.unit = &unit, .location = start, .address = address};
-    struct reader program = reader_at(object, unit.program, unit.program_limit);
+    struct machine machine = {.unit = &code.unit, .location = code.start, .address = address};
+    struct reader program = reader_at(object, code.unit.program, code.unit.program_limit);
     if (!run_program(&machine, &program, UINTPTR_MAX))
         return unknown;
     machine.initial = machine.row;
-    machine.location = start;
-    return run_program(&machine, &reader, address) ? pack(&machine.row) : unknown;
+    machine.location = code.start;
+    return run_program(&machine, &code.program, address) ? pack(&machine.row) : unknown;
 }

@@ -39,7 +39,17 @@ struct step {
 };
 static_assert(sizeof(struct step) == 8, "a step is one word");
 
-/* The rule for code at `address`, which lies in the object. */
-struct step unwind_cfi_step(const struct loaded_object *object, uintptr_t address);
+/* The rule for code at `address`, which lies in the object. `fde` is where the code's record in
+ * .eh_frame is; with 0 it is looked up in .eh_frame_hdr. */
+struct step unwind_cfi_step_at(const struct loaded_object *object, uintptr_t fde, uintptr_t address);
+
+HPM_INLINE struct step unwind_cfi_step(const struct loaded_object *object, uintptr_t address)
+{
+    return unwind_cfi_step_at(object, 0, address);
+}
+
+/* A walk through the records of .eh_frame. Returns where the next one begins, 0 at the end; `start`
+ * is where the code of the one at `at` begins, 0 when it is about none. */
+uintptr_t unwind_cfi_next(const struct loaded_object *object, uintptr_t at, uintptr_t *start);
 
 #endif

@@ -57,6 +57,35 @@ static conformance "$cc" conformance.c
 static lifecycle "$cc" lifecycle_test.c
 static cxx "$cxx" cxx_test.cc
 
+# Static programs have no .eh_frame_hdr: the profiler finds its way through .eh_frame itself.
+cat >"$work/chain.c" <<'END'
+#include <stdlib.h>
+static void *volatile kept[4000];
+static __attribute__((noinline)) void innermost(int i) { kept[i] = malloc(1000); __asm__ volatile(""); }
+static int less(const void *a, const void *b) { innermost(*(const int *)a); return *(const int *)a - *(const int *)b; }
+static __attribute__((noinline)) void outermost(void)
+{
+    int numbers[60];
+    for (int i = 0; i < 60; i++) numbers[i] = i * 7 % 60;
+    qsort(numbers, 60, sizeof(int), less);
+    __asm__ volatile("");
+}
+int main(void) { outermost(); return 0; }
+END
+stacks_reach_main()
+{
+    # shellcheck disable=SC2086
+    $cc -O2 -fomit-frame-pointer -static -fno-builtin -o "$work/chain" "$work/chain.c" "$archive" \
+        -lpthread $HPM_LIBS || return
+    HPMALLOC_DUMP_AT_EXIT=1 HPMALLOC_DUMP_FORMAT=text HPMALLOC_DUMP_PATH="$work/chain" \
+        HPMALLOC_SAMPLE_INTERVAL=4k "$work/chain"
+    cat "$work/chain.txt"
+    for name in innermost less outermost main; do
+        grep -qw "$name" "$work/chain.txt" || return
+    done
+}
+check "a static program's stacks reach main" stacks_reach_main
+
 cat >"$work/new.cc" <<'END'
 #include <new>
 static volatile unsigned long impossible = 1ul << 60;

@@ -189,6 +189,32 @@ TEST(unwind_cfi, a_table_cut_off_anywhere_is_never_read_past_its_end)
     CHECK_EQUAL(known, 0);
 }
 
+/* The records' place is known, the header's is not. */
+static size_t walk_records(uintptr_t *last)
+{
+    uintptr_t at = TABLE + HEADER_BYTES, start;
+    size_t count = 0;
+    for (; at != 0 && count < TABLE_BYTES; count++) {
+        at = unwind_cfi_next(&made.object, at, &start);
+        if (at != 0)
+            *last = start;
+    }
+    return count;
+}
+
+TEST(unwind_cfi, records_are_walked_and_stepped_by_without_a_header)
+{
+    MAKE(0x41, 0x0e, 0x10);
+    uintptr_t start = 0;
+    CHECK_EQUAL(walk_records(&start), 3);
+    CHECK_EQUAL(start, CODE);
+    uintptr_t fde = TABLE + HEADER_BYTES + CIE_BYTES;
+    CHECK_EQUAL(unwind_cfi_next(&made.object, TABLE + HEADER_BYTES, &start), fde);
+    CHECK_EQUAL(start, 0);
+    CHECK_EQUAL(unwind_cfi_step_at(&made.object, fde, CODE + 1).offset, 16);
+    CHECK_EQUAL(unwind_cfi_step_at(&made.object, fde, CODE + CODE_BYTES).kind, STEP_UNKNOWN);
+}
+
 TEST(unwind_cfi, a_table_of_random_damage_ends_without_a_fault)
 {
     uint64_t random = 88172645463325252u;
@@ -204,6 +230,7 @@ TEST(unwind_cfi, a_table_of_random_damage_ends_without_a_fault)
             start[random % made.used] = (uint8_t)(random >> 40);
         }
         step_at(random >> 56);
+        walk_records(&(uintptr_t){0});
     }
     CHECK(true);
 }
