@@ -47,10 +47,10 @@ judged()
 {
     cat "$totals/$1".* | grep -v '^stacks' | sort -k 2nr | head -n 16
     cat "$totals/$1".* | awk -v least="$(times "$2" "$((20 * $2))")" '
-        /^stacks/ { stacks += $2; equal += $4; guessed += $6; wrong += $8 }
+        /^stacks/ { stacks += $2; equal += $4; guessed += $6; wrong += $8; frames += $10 }
         END {
-            printf "%d stacks, %d equal, %d behind code without tables, %d wrong\n",
-                stacks, equal, guessed, wrong
+            printf "%d stacks, %d equal of %.1f frames, %d behind code without tables, %d wrong\n",
+                stacks, equal, equal ? frames / equal : 0, guessed, wrong
             exit !(stacks >= least && wrong * 1000 <= stacks - guessed)
         }'
 }

@@ -5,7 +5,7 @@
  * written to the file UNWINDCMP_FILE, a dot and the process's number:
  *
  *   stacks   compared
- *   equal    all frames are
+ *   equal    all frames are: `frames` adds them up
  *   guessed  equal up to code that has no unwind table (made at run time): behind it libunwind
  *            guesses or ends, so it is no judge
  *   wrong    all others; then a line for each of the first 20 kinds of difference */
@@ -41,6 +41,7 @@ struct kind {
 };
 
 static _Atomic size_t stack_count, equal_count, guessed_count, wrong_count;
+static _Atomic size_t frame_count; // of equal stacks
 static struct kind kinds[KINDS_MAX];
 static size_t kind_count;
 static pthread_mutex_t kinds_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -53,7 +54,7 @@ static HPM_TLS size_t passed;
 
 static void forget_parents_counts(void)
 {
-    stack_count = equal_count = guessed_count = wrong_count = 0;
+    stack_count = equal_count = guessed_count = wrong_count = frame_count = 0;
     kind_count = 0;
     pthread_mutex_init(&kinds_lock, NULL);
 }
@@ -194,10 +195,12 @@ static HPM_NOINLINE void compare(uintptr_t caller)
     stack_count++;
     bool is_whole = cut_inner(&ours, caller, &cut) & cut_inner(&theirs, caller, &cut);
     size_t equal = is_whole ? count_equal(&ours, &theirs) : 0;
-    if (is_whole && are_equal(&ours, &theirs, equal))
+    if (is_whole && are_equal(&ours, &theirs, equal)) {
         equal_count++;
-    else
+        frame_count += equal;
+    } else {
         judge(&ours, &theirs, equal, caller);
+    }
 }
 
 static HPM_NOINLINE void allocation(uintptr_t caller)
@@ -249,8 +252,8 @@ __attribute__((destructor)) static void finish(void)
     FILE *file = fopen(path, "w");
     if (file == NULL)
         return;
-    fprintf(file, "stacks %zu equal %zu guessed %zu wrong %zu\n", stack_count, equal_count,
-            guessed_count, wrong_count);
+    fprintf(file, "stacks %zu equal %zu guessed %zu wrong %zu frames %zu\n", stack_count,
+            equal_count, guessed_count, wrong_count, frame_count);
     for (size_t i = 0; i < kind_count; i++) {
         const struct kind *kind = &kinds[i];
         fprintf(file, "%s %zu: frame %zu, from %s: ours %s (%d), libunwind's %s (%d)\n",
