@@ -6,9 +6,10 @@
  *
  *   stacks   compared
  *   equal    all frames are: `frames` adds them up
- *   guessed  equal up to code that has no unwind table (made at run time): behind it libunwind
- *            guesses or ends, so it is no judge
- *   wrong    all others; then a line for each of the first 20 kinds of difference */
+ *   untabled lead through code that has no unwind table (made at run time, say): libunwind is no
+ *            judge there, for it follows frame pointers as we do
+ *   guessed  of these, equal up to such code and different behind it
+ *   wrong    all others that differ; then a line for each of the first 20 kinds of difference */
 #define _GNU_SOURCE
 #define UNW_LOCAL_ONLY
 #include <libunwind.h>
@@ -27,7 +28,8 @@ enum { COMPARED_MAX = 128, OWN_MAX = 16, WALK_MAX = COMPARED_MAX + OWN_MAX, KIND
 struct stack {
     uintptr_t frames[WALK_MAX];
     size_t count;
-    int end; // ours: an enum stack_end; libunwind's: what its last step returned
+    size_t untabled; // libunwind's: the first frame whose code has no table; SIZE_MAX: none
+    int end;         // ours: an enum stack_end; libunwind's: what its last step returned
 };
 
 /* A place from which the two went different ways. */
@@ -40,7 +42,7 @@ struct kind {
     char from_name[160], our_name[160], their_name[160];
 };
 
-static _Atomic size_t stack_count, equal_count, guessed_count, wrong_count;
+static _Atomic size_t stack_count, equal_count, untabled_count, guessed_count, wrong_count;
 static _Atomic size_t frame_count; // of equal stacks
 static struct kind kinds[KINDS_MAX];
 static size_t kind_count;
@@ -54,7 +56,7 @@ static HPM_TLS size_t passed;
 
 static void forget_parents_counts(void)
 {
-    stack_count = equal_count = guessed_count = wrong_count = frame_count = 0;
+    stack_count = equal_count = untabled_count = guessed_count = wrong_count = frame_count = 0;
     kind_count = 0;
     pthread_mutex_init(&kinds_lock, NULL);
 }
@@ -73,36 +75,43 @@ __attribute__((constructor)) static void start(void)
     is_ready = file_name[0] != '\0' && every > 0;
 }
 
-/* By steps: each can fail by itself. `first_guess` becomes the first frame without a table. */
-static HPM_NOINLINE void walk_theirs(struct stack *stack, size_t *first_guess)
+/* For code it knows nothing of, libunwind makes up a function of one byte. */
+static bool has_table(unw_cursor_t *cursor)
+{
+    unw_proc_info_t info;
+    return unw_get_proc_info(cursor, &info) == 0 && info.end_ip > info.start_ip + 1;
+}
+
+/* By steps: each can fail by itself. */
+static HPM_NOINLINE void walk_theirs(struct stack *stack)
 {
     unw_context_t context;
     unw_cursor_t cursor;
     unw_getcontext(&context);
     unw_init_local(&cursor, &context);
     stack->count = 0;
+    stack->untabled = SIZE_MAX;
     while ((stack->end = unw_step(&cursor)) > 0 && stack->count < WALK_MAX) {
         unw_word_t pc = 0;
-        unw_proc_info_t info;
         unw_get_reg(&cursor, UNW_REG_IP, &pc);
         if (pc == 0)
             break;
-        if (first_guess != NULL && *first_guess == SIZE_MAX &&
-            unw_get_proc_info(&cursor, &info) < 0)
-            *first_guess = stack->count;
+        if (stack->untabled == SIZE_MAX && !has_table(&cursor))
+            stack->untabled = stack->count;
         stack->frames[stack->count++] = (uintptr_t)pc + (unw_is_signal_frame(&cursor) < 0);
     }
 }
 
 /* Drops what lies inside the allocation. */
-static bool cut_inner(struct stack *stack, uintptr_t caller, size_t *cut)
+static bool cut_inner(struct stack *stack, uintptr_t caller)
 {
     for (size_t i = 0; i < stack->count && i < OWN_MAX; i++) {
         if (stack->frames[i] != caller)
             continue;
         stack->count -= i;
         memmove(stack->frames, stack->frames + i, stack->count * sizeof(uintptr_t));
-        *cut = i;
+        if (stack->untabled != SIZE_MAX)
+            stack->untabled -= i;
         return true;
     }
     return false;
@@ -170,37 +179,25 @@ static void remember(const struct stack *ours, const struct stack *theirs, size_
     pthread_mutex_unlock(&kinds_lock);
 }
 
-/* Behind `index` frames they differ. Where libunwind had no table to go by is found by walking once
- * more. */
-static HPM_NOINLINE void judge(const struct stack *ours, const struct stack *theirs, size_t index,
-                               uintptr_t caller)
-{
-    struct stack again;
-    size_t first_guess = SIZE_MAX, cut = 0;
-    walk_theirs(&again, &first_guess);
-    cut_inner(&again, caller, &cut);
-    bool is_guess = first_guess != SIZE_MAX && first_guess < cut + index;
-    *(is_guess ? &guessed_count : &wrong_count) += 1;
-    remember(ours, theirs, index, is_guess);
-}
-
 static HPM_NOINLINE void compare(uintptr_t caller)
 {
-    struct stack ours, theirs;
+    struct stack ours = {.untabled = SIZE_MAX}, theirs;
     enum stack_end end;
-    size_t cut;
     ours.count = unwind_walk(ours.frames, WALK_MAX, &end);
     ours.end = (int)end;
-    walk_theirs(&theirs, NULL);
+    walk_theirs(&theirs);
     stack_count++;
-    bool is_whole = cut_inner(&ours, caller, &cut) & cut_inner(&theirs, caller, &cut);
+    bool is_whole = cut_inner(&ours, caller) & cut_inner(&theirs, caller);
     size_t equal = is_whole ? count_equal(&ours, &theirs) : 0;
+    untabled_count += theirs.untabled < COMPARED_MAX;
     if (is_whole && are_equal(&ours, &theirs, equal)) {
         equal_count++;
         frame_count += equal;
-    } else {
-        judge(&ours, &theirs, equal, caller);
+        return;
     }
+    bool is_guess = theirs.untabled < equal;
+    *(is_guess ? &guessed_count : &wrong_count) += 1;
+    remember(&ours, &theirs, equal, is_guess);
 }
 
 static HPM_NOINLINE void allocation(uintptr_t caller)
@@ -252,8 +249,8 @@ __attribute__((destructor)) static void finish(void)
     FILE *file = fopen(path, "w");
     if (file == NULL)
         return;
-    fprintf(file, "stacks %zu equal %zu guessed %zu wrong %zu frames %zu\n", stack_count,
-            equal_count, guessed_count, wrong_count, frame_count);
+    fprintf(file, "stacks %zu equal %zu untabled %zu guessed %zu wrong %zu frames %zu\n",
+            stack_count, equal_count, untabled_count, guessed_count, wrong_count, frame_count);
     for (size_t i = 0; i < kind_count; i++) {
         const struct kind *kind = &kinds[i];
         fprintf(file, "%s %zu: frame %zu, from %s: ours %s (%d), libunwind's %s (%d)\n",
