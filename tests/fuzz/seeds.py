@@ -1,0 +1,65 @@
+#!/usr/bin/env python3
+"""Seeds for the fuzzers, from what this machine's compiler makes of seed.c.
+
+seeds.py SOURCE FOLDER makes FOLDER/cfi, FOLDER/elf and FOLDER/maps."""
+
+import os
+import struct
+import subprocess
+import sys
+
+WAYS = {
+    "plain": ["-O2", "-fomit-frame-pointer"],
+    "frames": ["-O0", "-fno-omit-frame-pointer"],
+    "exceptions": ["-O2", "-fexceptions", "-fomit-frame-pointer"],
+}
+PT_LOAD, PT_GNU_EH_FRAME = 1, 0x6474E550
+
+
+def compile_seed(source, target, options):
+    subprocess.run([os.environ.get("CC", "cc").split()[0], "-shared", "-fPIC", "-nostdlib", "-s",
+                    "-Wl,-z,undefs,-z,noseparate-code", *options, "-o", target, source], check=True)
+    with open(target, "rb") as file:
+        return file.read()
+
+
+def segments_of(elf):
+    offset, = struct.unpack_from("<Q", elf, 0x20)
+    size, count = struct.unpack_from("<HH", elf, 0x36)
+    for i in range(count):
+        yield struct.unpack_from("<IIQQQQQQ", elf, offset + i * size)
+
+
+def cfi_seed(elf):
+    """Five words and the bytes from .eh_frame_hdr to the end of its segment."""
+    segments = list(segments_of(elf))
+    table = next(s for s in segments if s[0] == PT_GNU_EH_FRAME)
+    end = next(s[2] + s[5] for s in segments
+               if s[0] == PT_LOAD and s[2] <= table[2] < s[2] + s[5])
+    content = elf[table[2]:end]
+    first, = struct.unpack_from("<i", content, 12)
+    return struct.pack("<iiiiI", first, first + 9, first + 64, -first, 0) + content
+
+
+def write(folder, kind, name, content):
+    os.makedirs(os.path.join(folder, kind), exist_ok=True)
+    with open(os.path.join(folder, kind, name), "wb") as file:
+        file.write(content)
+
+
+def main():
+    source, folder = sys.argv[1:3]
+    os.makedirs(folder, exist_ok=True)
+    for name, options in WAYS.items():
+        target = os.path.join(folder, name + ".so")
+        elf = compile_seed(source, target, options)
+        write(folder, "elf", name, elf)
+        write(folder, "cfi", name, cfi_seed(elf))
+        os.remove(target)
+    with open("/proc/self/maps", "rb") as maps:
+        write(folder, "maps", "self", maps.read())
+    write(folder, "maps", "line", b"00400000-00401000 r-xp 00000000 08:01 42 /usr/bin/a (deleted)\n")
+
+
+if __name__ == "__main__":
+    main()
