@@ -28,7 +28,8 @@ static struct {
 
     /* Guarded by lock. */
     unsigned limit; // 0: not known yet
-    unsigned thread_count;
+    unsigned moved_threads; // in shards other than central_first
+    bool has_first_thread;
     bool are_crowded; // more threads than shards; read without the lock
 } shards = {.lock = LOCK_INITIAL(LOCK_SHARDS)};
 
@@ -46,10 +47,8 @@ static struct shard *shard_at(unsigned number)
 
 static struct shard *add_shard_locked(void)
 {
-    if (shards.limit == 0)
-        shards.limit = (unsigned)min_size(SHARDS_MAX, os_cpu_count());
     unsigned number = central_shard_count();
-    struct shard *shard = number < shards.limit ? meta_alloc(sizeof(*shard)) : NULL;
+    struct shard *shard = meta_alloc(sizeof(*shard));
     if (shard == NULL)
         return NULL;
     shard->lock = (struct lock)LOCK_INITIAL(LOCK_CENTRAL);
@@ -60,32 +59,62 @@ static struct shard *add_shard_locked(void)
     return shard;
 }
 
+static unsigned limit_locked(void)
+{
+    if (shards.limit == 0)
+        shards.limit = (unsigned)min_size(SHARDS_MAX, os_cpu_count());
+    return shards.limit;
+}
+
+/* The shard with the fewest threads of those that are added, or NULL. */
 static struct shard *least_used_locked(void)
 {
-    struct shard *least = &central_first;
+    struct shard *least = NULL;
     for (unsigned number = 1; number < central_shard_count(); number++) {
         struct shard *shard = shard_at(number);
-        if (shard->thread_count < least->thread_count)
+        if (least == NULL || shard->thread_count < least->thread_count)
             least = shard;
     }
     return least;
 }
 
+static struct shard *free_shard_locked(void)
+{
+    struct shard *shard = least_used_locked();
+    if (shard != NULL && shard->thread_count == 0)
+        return shard;
+    struct shard *added = central_shard_count() < limit_locked() ? add_shard_locked() : NULL;
+    return added != NULL ? added : shard;
+}
+
+/* All but the first thread may be in added shards. */
 static void count_thread_locked(struct shard *shard, unsigned change)
 {
     owner_store(&shard->thread_count, shard->thread_count + change);
-    shards.thread_count += change;
-    owner_store(&shards.are_crowded, shards.thread_count > central_shard_count());
+    if (shard != &central_first)
+        shards.moved_threads += change;
+    owner_store(&shards.are_crowded, shards.moved_threads + 1 > central_shard_count());
 }
 
-struct shard *central_join(void)
+struct shard *central_join(bool *may_move)
 {
     lock_acquire(&shards.lock);
-    struct shard *shard = least_used_locked();
-    struct shard *added = shard->thread_count > 0 ? add_shard_locked() : NULL;
-    if (added != NULL)
-        shard = added;
-    count_thread_locked(shard, 1);
+    *may_move = shards.has_first_thread;
+    shards.has_first_thread = true;
+    count_thread_locked(&central_first, 1);
+    lock_release(&shards.lock);
+    return &central_first;
+}
+
+struct shard *central_move(struct shard *shard)
+{
+    lock_acquire(&shards.lock);
+    struct shard *other = free_shard_locked();
+    if (other != NULL) {
+        count_thread_locked(shard, -1u);
+        count_thread_locked(other, 1);
+        shard = other;
+    }
     lock_release(&shards.lock);
     return shard;
 }

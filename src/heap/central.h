@@ -5,7 +5,7 @@
  *
  * So threads of different shards share no slab, no cache line and no lock, but for objects that the
  * program hands from one to the other. There are as many shards as processors, at most: while
- * there are no more threads than that, each has its own. Else those share that run on the same
+ * there are no more busy threads than that, each has its own. Else those share that run on the same
  * processor, one after the other, with its caches warm. The first thread's is central_first.
  *
  * A list that a thread gives back goes home with its first object, whole. When there is enough at
@@ -22,8 +22,10 @@
 struct shard;
 extern HPM_HIDDEN struct shard central_first;
 
-/* A shard for a thread that begins, and its end. */
-struct shard *central_join(void);
+/* A thread that begins shares central_first, which the very first thread keeps. One that turns out
+ * to allocate much moves, when it may, to a shard with as few other threads as can be. */
+struct shard *central_join(bool *may_move);
+struct shard *central_move(struct shard *shard);
 void central_leave(struct shard *shard);
 
 /* Whose objects this thread should take now: those of the shard it joined, or of its processor. */

@@ -28,7 +28,7 @@ static void acquire_registry(void)
 
 void tcache_init(struct tcache *cache)
 {
-    cache->shard = central_join();
+    cache->shard = central_join(&cache->may_move);
     tcache_unset_allowances(cache);
     acquire_registry();
     list_push(&registry.owned, &cache->link);
@@ -153,9 +153,11 @@ static void give_up(struct tcache_list *list, unsigned class)
  * visits to the slow path is what counts as idle. */
 static void tend(struct tcache *cache)
 {
-    enum { VISITS_PER_LOOK = 8 };
+    enum { VISITS_PER_LOOK = 8, VISITS_TO_MOVE = 256 };
     if (likely(++cache->visit_count % VISITS_PER_LOOK != 0))
         return;
+    if (cache->visit_count == VISITS_TO_MOVE && cache->may_move)
+        cache->shard = central_move(cache->shard);
     unsigned class = cache->looks % (SIZECLASS_COUNT - 1) + 1;
     unsigned round = cache->looks++ / (SIZECLASS_COUNT - 1);
     struct tcache_list *list = &cache->lists[class];

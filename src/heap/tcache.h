@@ -32,6 +32,7 @@ static_assert(sizeof(struct tcache_list) == 32, "a list's address is 8 times its
 struct tcache {
     struct tcache_list lists[SIZECLASS_COUNT]; // [0] stays empty and full: all goes the slow way
     struct shard *shard;
+    bool may_move;            // to another shard
     struct list link;         // in the registry, guarded by its lock
     uint32_t allowance_epoch; // of the caller
     uint32_t swap_count, visit_count;

@@ -9,10 +9,13 @@
 #include "heap/pageheap.h"
 #include "tap.h"
 
+static bool first_may_move = true;
+
 __attribute__((constructor(1000))) static void prepare(void)
 {
     if (!pagemap_init())
         abort();
+    central_leave(central_join(&first_may_move));
 }
 
 static unsigned class_of(size_t bytes)
@@ -264,7 +267,8 @@ static void *exchange(void *number)
 {
     static struct object *_Atomic left_by_others;
     unsigned class = class_of(160);
-    struct shard *shard = central_join();
+    bool may_move;
+    struct shard *shard = central_move(central_join(&may_move));
     for (int i = 0; i < ROUNDS; i++) {
         struct batch batch = central_take(central_local(shard), class, 16);
         for (struct object *at = batch.head; at != NULL; at = at->next)
@@ -290,8 +294,9 @@ static void *exchange(void *number)
 /* Two shards; there are as many as processors. */
 static bool join_two(struct shard **first, struct shard **second)
 {
-    *first = central_join();
-    *second = central_join();
+    bool may_move;
+    *first = central_join(&may_move);
+    *second = central_move(central_join(&may_move));
     return *first != *second;
 }
 
@@ -301,18 +306,19 @@ static void leave_two(struct shard *first, struct shard *second)
     central_leave(second);
 }
 
-TEST(central, threads_have_shards_of_their_own_and_inherit_those_of_ended_ones)
+TEST(central, threads_share_the_first_shard_until_they_move_to_one_of_their_own)
 {
-    struct shard *first, *second;
-    bool are_two = join_two(&first, &second);
-    CHECK(first == &central_first);
-    CHECK_EQUAL(are_two, os_cpu_count() > 1);
+    bool may_move;
+    struct shard *first = central_join(&may_move), *second = central_join(&may_move);
+    CHECK(!first_may_move && may_move);
+    CHECK(first == &central_first && second == first);
+    second = central_move(second);
+    CHECK_EQUAL(second != first, os_cpu_count() > 1);
     CHECK(central_local(first) == first && central_local(second) == second);
-    central_leave(second);
-    CHECK(central_join() == second);
-    central_leave(first);
-    CHECK(central_join() == first);
     leave_two(first, second);
+    /* What an ended thread leaves is inherited. */
+    CHECK(central_move(central_join(&may_move)) == second);
+    central_leave(second);
 }
 
 /* What central_local says on the n-th processor that this program may use. */
@@ -338,8 +344,9 @@ TEST(central, more_threads_than_shards_take_those_of_their_processor)
     enum { MORE = 600 };
     static struct shard *joined[MORE];
     unsigned shard_count = 0;
+    bool may_move;
     for (int i = 0; i < MORE; i++)
-        joined[i] = central_join();
+        joined[i] = i == 0 ? central_join(&may_move) : central_move(central_join(&may_move));
     shard_count = central_shard_count();
     CHECK_EQUAL(shard_count, min_size(os_cpu_count(), 256));
     CHECK(local_on(0, joined[0]) == local_on(0, joined[1]));
