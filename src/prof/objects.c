@@ -174,6 +174,14 @@ static void read_from_copy(struct loaded_object *object, const struct elffile *f
     }
 }
 
+static uint64_t identity_of(const struct mapping *mapping)
+{
+    uint64_t hash = mapping->start ^ mapping->limit << 20 ^ mapping->file_offset << 40;
+    for (const char *at = mapping->path; *at != '\0'; at++)
+        hash = (hash ^ (unsigned char)*at) * 0x100000001b3u;
+    return hash;
+}
+
 /* Whether it is one object more. */
 static bool add_later(const struct mapping *mapping)
 {
@@ -195,21 +203,25 @@ static bool add_later(const struct mapping *mapping)
     read_from_copy(&object, &file, bias, segments, count);
     object.copy = file.start;
     object.copy_bytes = file.bytes;
+    object.identity = identity_of(mapping);
     if (insert(&object))
         return true;
     elffile_close(&file);
     return false;
 }
 
-static bool note_mapping(const struct mapping *mapping)
+static struct loaded_object *find_mapped(const struct mapping *mapping)
 {
     size_t upto = count_upto(mapping->start);
     struct loaded_object *object = upto > 0 ? &loaded.objects[upto - 1] : NULL;
-    if (object != NULL && mapping->start < object->limit)
+    return object != NULL && mapping->start < object->limit ? object : NULL;
+}
+
+static void mark_present(const struct mapping *mapping)
+{
+    struct loaded_object *object = find_mapped(mapping);
+    if (object != NULL && object->identity == identity_of(mapping))
         object->is_present = true;
-    else if (mapping->path[0] == '/')
-        return add_later(mapping);
-    return false;
 }
 
 static void drop_absent(void)
@@ -226,13 +238,14 @@ static void drop_absent(void)
 }
 
 /* A look that found nothing new is the pause's cause: code made at run time is in no object, however
- * often one looks. Programs that load many objects in a row are not kept waiting. */
-bool objects_refresh(void)
+ * often one looks. Programs that load many objects in a row are not kept waiting, nor is what is
+ * loaded after something was unloaded. */
+bool objects_refresh(bool at_once)
 {
     uint64_t now = os_clock_coarse_ns();
-    if (now < loaded.next_refresh_ns)
+    if (now < loaded.next_refresh_ns && !at_once)
         return false;
-    loaded.next_refresh_ns = now + REFRESH_PAUSE_NS;
+    loaded.next_refresh_ns = at_once ? now : now + REFRESH_PAUSE_NS;
     struct mapping_list list;
     for (size_t i = 0; i < loaded.count; i++)
         loaded.objects[i].is_present = loaded.objects[i].copy == NULL;
@@ -240,11 +253,14 @@ bool objects_refresh(void)
         mappings_free(&list);
         return true;
     }
+    for (size_t i = 0; i < list.count; i++)
+        mark_present(&list.mappings[i]);
+    drop_absent();
     for (size_t i = 0; i < list.count; i++) {
-        if (note_mapping(&list.mappings[i]))
+        const struct mapping *mapping = &list.mappings[i];
+        if (mapping->path[0] == '/' && find_mapped(mapping) == NULL && add_later(mapping))
             loaded.next_refresh_ns = now;
     }
     mappings_free(&list);
-    drop_absent();
     return true;
 }

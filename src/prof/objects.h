@@ -27,6 +27,7 @@ struct loaded_object {
     /* A file of our own mapping; NULL for what was there at the start. */
     const void *copy;
     size_t copy_bytes;
+    uint64_t identity; // of its path and place: another file may come where one was
     bool is_present; // seen in the newest look at /proc/self/maps
 };
 
@@ -36,7 +37,8 @@ void objects_init(void);
 /* The object whose code holds the address, or NULL. */
 const struct loaded_object *objects_find(uintptr_t address);
 
-/* Looks what was loaded and unloaded since. False: it did so in vain too recently. */
-bool objects_refresh(void);
+/* Looks what was loaded and unloaded since. False: it did so in vain too recently, and is not to do
+ * it `at_once`. */
+bool objects_refresh(bool at_once);
 
 #endif

@@ -15,6 +15,7 @@ struct entry {
 
 static struct entry entries[ENTRIES];
 static _Atomic uint64_t generation; // steps of 2^48: apart from any address
+static _Atomic bool has_unloaded;
 static struct lock cache_lock = LOCK_INITIAL(LOCK_UNWIND);
 
 static struct entry *entry_of(uintptr_t address)
@@ -100,13 +101,16 @@ static struct step step_in_locked(const struct loaded_object *object, uintptr_t 
     return unwind_cfi_step_at(object, record, address);
 }
 
-/* What is found right after a look at the mappings is remembered even when it is nothing. */
+/* After something was unloaded, another object may lie where one is known. What is found right after
+ * a look at the mappings is remembered even when it is nothing. */
 static struct step find_step_locked(uintptr_t address, bool *is_final)
 {
-    const struct loaded_object *object = objects_find(address);
     *is_final = true;
+    if (atomic_exchange_explicit(&has_unloaded, false, memory_order_acquire))
+        objects_refresh(true);
+    const struct loaded_object *object = objects_find(address);
     if (object == NULL) {
-        *is_final = objects_refresh();
+        *is_final = objects_refresh(false);
         object = objects_find(address);
     }
     return object != NULL ? step_in_locked(object, address) : (struct step){.kind = STEP_UNKNOWN};
@@ -145,6 +149,8 @@ void unwind_cache_init(void)
 
 void unwind_cache_forget(void)
 {
+    /* Release: pairs with the exchange in find_step_locked. */
+    atomic_store_explicit(&has_unloaded, true, memory_order_release);
     atomic_fetch_add_explicit(&generation, (uint64_t)1 << 48, memory_order_relaxed);
 }
 

@@ -313,6 +313,32 @@ run_interrupted()
     compared "interrupted-$1" 1 "$work/interrupted-$1" "$(times 2000 100000)" other
 }
 
+# Two objects by turns, usually at the same address, whose functions differ in their frames.
+run_reloading()
+{
+    cat >"$work/object.c" <<'END'
+#include <stdlib.h>
+void *work(int n) { volatile char room[ROOM]; room[0] = n; void *p = malloc(100 + room[0]); room[1] = 1; return p; }
+END
+    cat >"$work/reloading.c" <<'END'
+#include <dlfcn.h>
+#include <stdlib.h>
+int main(int count, char **arguments)
+{
+    for (int i = 0; i < atoi(arguments[1]); i++) {
+        void *object = dlopen(arguments[2 + i % (count - 2)], RTLD_NOW);
+        void *(*function)(int) = (void *(*)(int))dlsym(object, "work");
+        for (int k = 0; k < 4; k++) free(function(k));
+        dlclose(object);
+    }
+}
+END
+    built small.so "$cc" -O2 -fno-builtin -fPIC -shared -DROOM=40 "$work/object.c" &&
+        built large.so "$cc" -O2 -fno-builtin -fPIC -shared -DROOM=4000 "$work/object.c" &&
+        built reloading "$cc" -O2 -fno-builtin "$work/reloading.c" -ldl || return
+    compared reloading 1 "$work/reloading" "$(times 600 12000)" "$work/small.so" "$work/large.so"
+}
+
 if program redis-server && program redis-benchmark; then
     run_redis
     frames redis 5000
@@ -346,6 +372,8 @@ if built throwing "$cxx" -O2 "$work/throwing.cc"; then
     compared throwing 4 "$work/throwing" "$(times 1000 20000)"
     frames throwing 5000
 fi
+run_reloading
+frames reloading 5000
 write_interrupted
 for compiler in "$cc" clang; do
     program "$compiler" || continue

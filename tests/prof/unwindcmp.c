@@ -22,6 +22,7 @@
 #include <unistd.h>
 
 #include "prof/unwind.h"
+#include "prof/unwind_cache.h"
 
 enum { COMPARED_MAX = 128, OWN_MAX = 16, WALK_MAX = COMPARED_MAX + OWN_MAX, KINDS_MAX = 20 };
 
@@ -237,6 +238,14 @@ EXPORT void *realloc(void *old, size_t bytes)
 {
     allocation(CALLER);
     return NEXT(realloc)(old, bytes);
+}
+
+/* As the library has it. */
+EXPORT int dlclose(void *object)
+{
+    int status = NEXT(dlclose)(object);
+    unwind_cache_forget();
+    return status;
 }
 
 __attribute__((destructor)) static void finish(void)

@@ -288,18 +288,18 @@ TEST(unwind, a_function_interrupted_while_it_aligns_its_stack_is_walked_through)
 }
 #endif
 
-/* Maps this program's code once more, as if another object were loaded. */
-static uintptr_t load_again(size_t *bytes)
+/* Maps a program's code once more, as if another object were loaded; at `place` if it is given. */
+static uintptr_t load_again(const char *path, uintptr_t place, size_t *bytes)
 {
     struct elffile file;
     Elf64_Phdr segment;
-    if (!elffile_open(&file, "/proc/self/exe") ||
-        !elffile_find_segment(&file, 0, file.bytes, &segment))
+    if (!elffile_open(&file, path) || !elffile_find_segment(&file, 0, file.bytes, &segment))
         return 0;
     elffile_close(&file);
-    int fd = open("/proc/self/exe", O_RDONLY);
+    int fd = open(path, O_RDONLY);
     *bytes = segment.p_filesz;
-    void *code = mmap(NULL, *bytes, PROT_READ | PROT_EXEC, MAP_PRIVATE, fd,
+    void *code = mmap((void *)place, *bytes, PROT_READ | PROT_EXEC,
+                      MAP_PRIVATE | (place != 0 ? MAP_FIXED : 0), fd,
                       (off_t)round_down(segment.p_offset, 4096));
     close(fd);
     return (uintptr_t)code;
@@ -312,15 +312,45 @@ TEST(unwind, objects_loaded_one_after_the_other_are_found_at_once)
     size_t bytes = 0;
     usleep(50000); // since whatever looked in vain before
     for (int i = 0; i < OBJECTS; i++) {
-        code[i] = load_again(&bytes);
+        code[i] = load_again("/proc/self/exe", 0, &bytes);
         CHECK(objects_find(code[i] + 100) == NULL);
-        CHECK(objects_refresh());
+        CHECK(objects_refresh(false));
         CHECK(objects_find(code[i] + 100) != NULL);
     }
-    CHECK(objects_refresh());
-    CHECK(!objects_refresh());
+    CHECK(objects_refresh(false));
+    CHECK(!objects_refresh(false));
     for (int i = 0; i < OBJECTS; i++)
         munmap((void *)code[i], bytes);
+}
+
+/* A copy of this program's file, a byte longer. */
+static void copy_program(char *path)
+{
+    struct elffile file;
+    int fd = mkstemp(path);
+    CHECK(elffile_open(&file, "/proc/self/exe"));
+    CHECK(write(fd, file.start, file.bytes) == (ssize_t)file.bytes);
+    CHECK(write(fd, "", 1) == 1);
+    elffile_close(&file);
+    close(fd);
+}
+
+TEST(unwind, an_object_loaded_where_another_was_is_not_taken_for_it)
+{
+    char path[] = "/tmp/unwind_test.XXXXXX";
+    size_t bytes = 0;
+    copy_program(path);
+    uintptr_t code = load_again("/proc/self/exe", 0, &bytes);
+    CHECK(objects_refresh(true));
+    size_t former = objects_find(code)->copy_bytes;
+    CHECK_EQUAL(load_again(path, code, &bytes), code);
+    CHECK(objects_refresh(true));
+    CHECK_EQUAL(objects_find(code)->copy_bytes, former + 1);
+    munmap((void *)code, bytes);
+    CHECK(objects_refresh(true));
+    CHECK(objects_find(code) == NULL);
+    CHECK(objects_refresh(false)); // what comes in its place is not kept waiting
+    unlink(path);
 }
 
 TEST(unwind, the_method_has_a_name)
