@@ -142,8 +142,12 @@ static struct span *get_special(const void *address)
 {
     struct span *span = pagemap_find(address);
     if (likely(span != NULL)) {
-        if (span->kind == SPAN_TAGGED_SLAB)
+        if (span->kind == SPAN_TAGGED_SLAB) {
+            if (unlikely(central_holds(span, address)))
+                die("double free of %p: object of %zu bytes", address,
+                    sizeclass_bytes(span->class));
             return span;
+        }
         if ((span->kind == SPAN_LARGE || span->kind == SPAN_HUGE) && address == span->start)
             return span;
     }

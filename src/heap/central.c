@@ -276,7 +276,8 @@ bool central_holds(struct span *slab, const void *object)
     lock_acquire(&home->lock);
     bool holds = slab_holds(slab, object);
     lock_release(&home->lock);
-    for (unsigned number = 0; !holds && number < central_shard_count(); number++)
+    bool may_be_listed = slab->kind == SPAN_SLAB;
+    for (unsigned number = 0; !holds && may_be_listed && number < central_shard_count(); number++)
         holds = lists_hold(shard_at(number), class, object);
     return holds;
 }

@@ -253,7 +253,9 @@ bool objects_refresh(bool at_once)
         mappings_free(&list);
         return true;
     }
-    for (size_t i = 0; i < list.count; i++)
+    /* After a dlclose no copy is trusted: the file of the same path may be another by now, or shorter
+     * than what we mapped of it. */
+    for (size_t i = 0; i < list.count && !at_once; i++)
         mark_present(&list.mappings[i]);
     drop_absent();
     for (size_t i = 0; i < list.count; i++) {

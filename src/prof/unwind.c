@@ -79,6 +79,7 @@ struct cursor {
     uintptr_t pc, sp, fp;
     uintptr_t scratch; // known where the thread was interrupted
     bool is_exact; // pc is not a return address but where the thread was interrupted
+    bool is_guess; // led to by a frame pointer that nobody vouches for
 };
 
 /* Where the kernel keeps what a signal interrupted, from the stack pointer of its frame. */
@@ -92,6 +93,7 @@ HPM_INLINE void capture(struct cursor *cursor)
                      : "=r"(cursor->pc), "=r"(cursor->sp), "=r"(cursor->fp));
     cursor->scratch = 0;
     cursor->is_exact = true;
+    cursor->is_guess = false;
 }
 #else
 enum { SIGNAL_REGISTERS = 312, SIGNAL_FP = SIGNAL_REGISTERS + 29 * 8,
@@ -107,6 +109,7 @@ HPM_INLINE void capture(struct cursor *cursor)
     cursor->fp = ((uintptr_t *)cursor->fp)[0];
     cursor->scratch = 0;
     cursor->is_exact = false;
+    cursor->is_guess = false;
 }
 #endif
 
@@ -173,21 +176,34 @@ HPM_INLINE bool read_word(const struct cursor *cursor, uintptr_t address, uintpt
 /* The handler may run on a stack of its own, above or below the one it interrupted. */
 static bool step_signal(struct cursor *cursor)
 {
-    struct cursor next = {.is_exact = true};
+    struct cursor next = {.is_exact = true, .is_guess = cursor->is_guess};
     if (!read_word(cursor, cursor->sp + SIGNAL_PC, &next.pc) ||
         !read_word(cursor, cursor->sp + SIGNAL_SP, &next.sp) ||
         !read_word(cursor, cursor->sp + SIGNAL_SCRATCH, &next.scratch) ||
         !read_word(cursor, cursor->sp + SIGNAL_FP, &next.fp))
+        return false;
+    if (!probe(next.sp)) // it may be no signal's frame
         return false;
     begin_at(&readable, next.sp);
     *cursor = next;
     return true;
 }
 
+/* What was readable before need not be so still, unless it is under a frame in use: the pages of a
+ * fibre's stack may be gone. From the first guess on, all is looked at again in this walk. */
+static void distrust(struct cursor *cursor)
+{
+    uintptr_t page = round_down(cursor->sp, PROBE_BYTES);
+    if (!cursor->is_guess)
+        readable = (struct readable){page, page};
+    cursor->is_guess = true;
+}
+
 /* The convention of code built with frame pointers: the caller's, then the return address. */
 static bool step_frame_pointer(struct cursor *cursor)
 {
-    struct cursor next = {.sp = cursor->fp + 2 * sizeof(uintptr_t)};
+    struct cursor next = {.sp = cursor->fp + 2 * sizeof(uintptr_t), .is_guess = true};
+    distrust(cursor);
     if (!read_word(cursor, cursor->fp, &next.fp) ||
         !read_word(cursor, cursor->fp + sizeof(uintptr_t), &next.pc))
         return false;
@@ -207,7 +223,7 @@ static bool step_rule(struct cursor *cursor, struct step step)
     uintptr_t frame = base_of(cursor, step) + (uintptr_t)(intptr_t)step.offset;
     if (step.kind == STEP_FP_SAVED && !read_word(cursor, frame, &frame))
         return false;
-    struct cursor next = {.sp = frame, .fp = cursor->fp};
+    struct cursor next = {.sp = frame, .fp = cursor->fp, .is_guess = cursor->is_guess};
     if (frame <= cursor->sp || !read_word(cursor, frame + (uintptr_t)(step.ra_offset * 8), &next.pc))
         return false;
     if (step.fp_rule != FP_SAME) {
@@ -237,9 +253,9 @@ static unsigned step_out(struct cursor *cursor)
         stepped = step_frame_pointer(cursor);
         otherwise = STACK_NO_RULE;
     }
-    if (!stepped)
-        return otherwise;
-    return cursor->pc < PROBE_BYTES ? STACK_WHOLE : STEPPED;
+    if (stepped && cursor->pc >= PROBE_BYTES)
+        return STEPPED;
+    return stepped && !cursor->is_guess ? STACK_WHOLE : otherwise;
 }
 
 size_t unwind_walk(uintptr_t *frames, size_t max, enum stack_end *end)

@@ -1,6 +1,6 @@
 #include "prof/unwind_cfi.h"
 
-#include <string.h>
+#include "prof/unwind_reader.h"
 
 #if defined(__x86_64__)
 /* REG_SCRATCH: gcc aligns a stack by it (its "dynamic realign argument pointer"). */
@@ -10,13 +10,6 @@ enum { REG_FP = 29, REG_SP = 31, REG_SCRATCH = -1, REG_RA = 30, REG_PC = -1 };
 #endif
 
 enum { ENCODING_OMIT = 0xff, REMEMBERED_MAX = 8 };
-
-/* Bytes of the table, read in order. Past the end it yields zeroes and says so. */
-struct reader {
-    const struct loaded_object *object;
-    uintptr_t at, limit; // as the program sees them
-    bool is_broken;
-};
 
 enum rule_kind { RULE_SAME, RULE_UNDEFINED, RULE_AT_CFA, RULE_EXPRESSION, RULE_OTHER };
 
@@ -49,123 +42,14 @@ struct machine {
     const struct unit *unit;
 };
 
-static void read_bytes(struct reader *reader, void *bytes, size_t count)
-{
-    if (reader->is_broken || reader->limit - reader->at < count) {
-        reader->is_broken = true;
-        memset(bytes, 0, count);
-        return;
-    }
-    memcpy(bytes, (const void *)(reader->at + (uintptr_t)reader->object->delta), count);
-    reader->at += count;
-}
-
-#define DEFINE_READ(name, type)                                                                    \
-    static type name(struct reader *reader)                                                        \
-    {                                                                                              \
-        type value;                                                                                \
-        read_bytes(reader, &value, sizeof(value));                                                 \
-        return value;                                                                              \
-    }
-DEFINE_READ(read_u8, uint8_t)
-DEFINE_READ(read_u16, uint16_t)
-DEFINE_READ(read_u32, uint32_t)
-DEFINE_READ(read_u64, uint64_t)
-DEFINE_READ(read_s16, int16_t)
-DEFINE_READ(read_s32, int32_t)
-
-static uint64_t read_uleb(struct reader *reader)
-{
-    uint64_t value = 0;
-    for (unsigned shift = 0;; shift += 7) {
-        uint8_t byte = read_u8(reader);
-        if (shift < 64)
-            value |= (uint64_t)(byte & 0x7f) << shift;
-        if ((byte & 0x80) == 0)
-            return value;
-    }
-}
-
-static int64_t read_sleb(struct reader *reader)
-{
-    uint64_t value = 0;
-    unsigned shift = 0;
-    uint8_t byte;
-    do {
-        byte = read_u8(reader);
-        if (shift < 64)
-            value |= (uint64_t)(byte & 0x7f) << shift;
-        shift += 7;
-    } while ((byte & 0x80) != 0);
-    if ((byte & 0x40) != 0 && shift < 64)
-        value |= ~(uint64_t)0 << shift;
-    return (int64_t)value;
-}
-
-static uint64_t read_value(struct reader *reader, uint8_t format)
-{
-    switch (format) {
-    case 0x00:
-    case 0x04:
-    case 0x0c:
-        return read_u64(reader);
-    case 0x01:
-        return read_uleb(reader);
-    case 0x02:
-        return read_u16(reader);
-    case 0x03:
-        return read_u32(reader);
-    case 0x09:
-        return (uint64_t)read_sleb(reader);
-    case 0x0a:
-        return (uint64_t)(int64_t)read_s16(reader);
-    case 0x0b:
-        return (uint64_t)(int64_t)read_s32(reader);
-    default:
-        reader->is_broken = true;
-        return 0;
-    }
-}
-
-/* A pointer in one of the encodings of DW_EH_PE. Indirect ones only name personality routines, which
- * we skip. */
-static uintptr_t read_pointer(struct reader *reader, uint8_t encoding)
-{
-    uintptr_t place = reader->at;
-    uintptr_t value = (uintptr_t)read_value(reader, encoding & 0x0f);
-    switch (encoding & 0x70) {
-    case 0x00:
-        return value;
-    case 0x10:
-        return value + place;
-    case 0x30:
-        return value + reader->object->table;
-    default:
-        reader->is_broken = true;
-        return 0;
-    }
-}
-
-static struct reader reader_at(const struct loaded_object *object, uintptr_t at, uintptr_t limit)
-{
-    struct reader reader = {.object = object, .at = at, .limit = limit};
-    reader.is_broken = at < object->readable_start || limit > object->readable_limit || at > limit;
-    return reader;
-}
-
-static struct reader reader_from(const struct loaded_object *object, uintptr_t at)
-{
-    return reader_at(object, at, object->readable_limit);
-}
-
 enum { TABLE_ENTRY_BYTES = 8, TABLE_ENCODING = 0x3b };
 
 static int32_t table_entry(const struct loaded_object *object, uintptr_t entries, size_t index,
                            int32_t *where)
 {
     struct reader reader = reader_from(object, entries + index * TABLE_ENTRY_BYTES);
-    int32_t location = read_s32(&reader);
-    *where = read_s32(&reader);
+    int32_t location = reader_s32(&reader);
+    *where = reader_s32(&reader);
     return location;
 }
 
@@ -173,15 +57,15 @@ static int32_t table_entry(const struct loaded_object *object, uintptr_t entries
 static uintptr_t find_fde(const struct loaded_object *object, uintptr_t address)
 {
     struct reader reader = reader_from(object, object->table);
-    uint8_t version = read_u8(&reader);
-    uint8_t frame_encoding = read_u8(&reader);
-    uint8_t count_encoding = read_u8(&reader);
-    uint8_t table_encoding = read_u8(&reader);
+    uint8_t version = reader_u8(&reader);
+    uint8_t frame_encoding = reader_u8(&reader);
+    uint8_t count_encoding = reader_u8(&reader);
+    uint8_t table_encoding = reader_u8(&reader);
     if (version != 1 || table_encoding != TABLE_ENCODING || count_encoding == ENCODING_OMIT)
         return 0;
     if (frame_encoding != ENCODING_OMIT)
-        read_pointer(&reader, frame_encoding);
-    size_t count = (size_t)read_pointer(&reader, count_encoding);
+        reader_pointer(&reader, frame_encoding);
+    size_t count = (size_t)reader_pointer(&reader, count_encoding);
     if (reader.is_broken || count > (reader.limit - reader.at) / TABLE_ENTRY_BYTES)
         return 0;
     int64_t wanted = (int64_t)(address - object->table);
@@ -204,9 +88,9 @@ static uintptr_t find_fde(const struct loaded_object *object, uintptr_t address)
 static struct reader open_record(const struct loaded_object *object, uintptr_t at)
 {
     struct reader reader = reader_from(object, at);
-    uint64_t length = read_u32(&reader);
+    uint64_t length = reader_u32(&reader);
     if (length == 0xffffffff)
-        length = read_u64(&reader);
+        length = reader_u64(&reader);
     reader.is_broken |= length == 0 || length > reader.limit - reader.at;
     reader.limit = reader.at + length;
     return reader;
@@ -214,17 +98,17 @@ static struct reader open_record(const struct loaded_object *object, uintptr_t a
 
 static void read_augmentation(struct reader *reader, const char *text, struct unit *unit)
 {
-    uint64_t bytes = read_uleb(reader);
+    uint64_t bytes = reader_uleb(reader);
     uintptr_t end = reader->at + bytes;
     if (bytes > reader->limit - reader->at)
         reader->is_broken = true;
     for (; *text != '\0' && !reader->is_broken; text++) {
         if (*text == 'R')
-            unit->address_encoding = read_u8(reader);
+            unit->address_encoding = reader_u8(reader);
         else if (*text == 'L')
-            read_u8(reader);
+            reader_u8(reader);
         else if (*text == 'P')
-            read_pointer(reader, read_u8(reader) & 0x7f);
+            reader_pointer(reader, reader_u8(reader) & 0x7f);
         else if (*text == 'S')
             unit->is_signal = true;
         else if (*text != 'B')
@@ -236,17 +120,17 @@ static void read_augmentation(struct reader *reader, const char *text, struct un
 static bool read_cie(const struct loaded_object *object, uintptr_t at, struct unit *unit)
 {
     struct reader reader = open_record(object, at);
-    uint32_t id = read_u32(&reader);
-    uint8_t version = read_u8(&reader);
+    uint32_t id = reader_u32(&reader);
+    uint8_t version = reader_u8(&reader);
     char augmentation[8];
     size_t length = 0;
     do {
-        augmentation[length] = (char)read_u8(&reader);
+        augmentation[length] = (char)reader_u8(&reader);
     } while (augmentation[length] != '\0' && ++length < sizeof(augmentation) - 1);
     augmentation[length] = '\0';
-    *unit = (struct unit){.code_factor = read_uleb(&reader)};
-    unit->data_factor = read_sleb(&reader);
-    unit->ra_register = version == 1 ? read_u8(&reader) : read_uleb(&reader);
+    *unit = (struct unit){.code_factor = reader_uleb(&reader)};
+    unit->data_factor = reader_sleb(&reader);
+    unit->ra_register = version == 1 ? reader_u8(&reader) : reader_uleb(&reader);
     if (augmentation[0] == 'z') {
         unit->has_augmentation = true;
         read_augmentation(&reader, augmentation + 1, unit);
@@ -281,18 +165,18 @@ static void restore_rule(struct machine *machine, uint64_t number)
 static bool read_expression(struct reader *reader, bool wants_deref, uint64_t *base,
                             int64_t *offset)
 {
-    uint64_t length = read_uleb(reader);
+    uint64_t length = reader_uleb(reader);
     if (reader->is_broken || length > reader->limit - reader->at) {
         reader->is_broken = true;
         return false;
     }
     uintptr_t end = reader->at + length;
-    uint8_t operation = read_u8(reader);
+    uint8_t operation = reader_u8(reader);
     *base = operation - 0x70u;
-    *offset = read_sleb(reader);
+    *offset = reader_sleb(reader);
     bool is_plain = operation >= 0x70 && operation <= 0x8f && reader->at <= end;
     if (is_plain && wants_deref)
-        is_plain = reader->at < end && read_u8(reader) == 0x06;
+        is_plain = reader->at < end && reader_u8(reader) == 0x06;
     is_plain = is_plain && reader->at == end;
     reader->at = end;
     return is_plain;
@@ -326,17 +210,17 @@ static bool run_arithmetic(struct values *stack, uint8_t operation)
  * by the place in an entry. The code's address is known here, so it comes to a plain offset. */
 static bool evaluate(struct reader reader, uintptr_t address, int64_t *offset)
 {
-    uint64_t length = read_uleb(&reader);
+    uint64_t length = reader_uleb(&reader);
     uintptr_t end = reader.at + length;
-    if (length > reader.limit - reader.at || read_u8(&reader) != 0x70 + REG_SP)
+    if (length > reader.limit - reader.at || reader_u8(&reader) != 0x70 + REG_SP)
         return false;
-    struct values stack = {.numbers = {(uint64_t)read_sleb(&reader)}, .count = 1};
+    struct values stack = {.numbers = {(uint64_t)reader_sleb(&reader)}, .count = 1};
     while (reader.at < end && stack.count < array_count(stack.numbers)) {
-        uint8_t operation = read_u8(&reader);
+        uint8_t operation = reader_u8(&reader);
         if (operation >= 0x30 && operation <= 0x4f) // DW_OP_lit0 and so on
             stack.numbers[stack.count++] = operation - 0x30u;
         else if (operation == 0x70 + REG_PC)
-            stack.numbers[stack.count++] = address + (uint64_t)read_sleb(&reader);
+            stack.numbers[stack.count++] = address + (uint64_t)reader_sleb(&reader);
         else if (!run_arithmetic(&stack, operation))
             return false;
     }
@@ -366,7 +250,7 @@ static void define_cfa_expression(struct machine *machine, struct reader *reader
 /* A saved register's place (not its value) relative to the frame pointer is understood. */
 static void define_expression(struct machine *machine, struct reader *reader, bool is_place)
 {
-    uint64_t number = read_uleb(reader), base;
+    uint64_t number = reader_uleb(reader), base;
     int64_t offset;
     bool is_plain = read_expression(reader, false, &base, &offset);
     set_rule(machine, number, is_plain && is_place && base == REG_FP ? RULE_EXPRESSION : RULE_OTHER, offset);
@@ -388,13 +272,19 @@ static void recall(struct machine *machine, struct reader *reader)
         machine->row = machine->remembered[--machine->remembered_count];
 }
 
+/* Wraps, as a table that nobody vouches for may ask for any product. */
+static int64_t scale(uint64_t number, int64_t factor)
+{
+    return (int64_t)(number * (uint64_t)factor);
+}
+
 static void run_register_operation(struct machine *machine, struct reader *reader, uint8_t code)
 {
     int64_t factor = machine->unit->data_factor;
-    uint64_t number = read_uleb(reader);
+    uint64_t number = reader_uleb(reader);
     switch (code) {
     case 0x05: // DW_CFA_offset_extended
-        set_rule(machine, number, RULE_AT_CFA, (int64_t)read_uleb(reader) * factor);
+        set_rule(machine, number, RULE_AT_CFA, scale(reader_uleb(reader), factor));
         break;
     case 0x06: // DW_CFA_restore_extended
         restore_rule(machine, number);
@@ -406,13 +296,13 @@ static void run_register_operation(struct machine *machine, struct reader *reade
         set_rule(machine, number, RULE_SAME, 0);
         break;
     case 0x11: // DW_CFA_offset_extended_sf
-        set_rule(machine, number, RULE_AT_CFA, read_sleb(reader) * factor);
+        set_rule(machine, number, RULE_AT_CFA, scale((uint64_t)reader_sleb(reader), factor));
         break;
     case 0x2f: // DW_CFA_GNU_negative_offset_extended
-        set_rule(machine, number, RULE_AT_CFA, -(int64_t)read_uleb(reader) * factor);
+        set_rule(machine, number, RULE_AT_CFA, -scale(reader_uleb(reader), factor));
         break;
     default: // DW_CFA_register, DW_CFA_val_offset and val_offset_sf: one more number
-        read_uleb(reader);
+        reader_uleb(reader);
         set_rule(machine, number, RULE_OTHER, 0);
     }
 }
@@ -423,24 +313,24 @@ static void run_cfa_operation(struct machine *machine, struct reader *reader, ui
     uint64_t number;
     switch (code) {
     case 0x0c: // DW_CFA_def_cfa
-        number = read_uleb(reader);
-        define_cfa(machine, number, (int64_t)read_uleb(reader));
+        number = reader_uleb(reader);
+        define_cfa(machine, number, (int64_t)reader_uleb(reader));
         break;
     case 0x0d: // DW_CFA_def_cfa_register
-        define_cfa(machine, read_uleb(reader), machine->row.cfa_offset);
+        define_cfa(machine, reader_uleb(reader), machine->row.cfa_offset);
         break;
     case 0x0e: // DW_CFA_def_cfa_offset
-        machine->row.cfa_offset = (int64_t)read_uleb(reader);
+        machine->row.cfa_offset = (int64_t)reader_uleb(reader);
         break;
     case 0x0f: // DW_CFA_def_cfa_expression
         define_cfa_expression(machine, reader);
         break;
     case 0x12: // DW_CFA_def_cfa_sf
-        number = read_uleb(reader);
-        define_cfa(machine, number, read_sleb(reader) * factor);
+        number = reader_uleb(reader);
+        define_cfa(machine, number, scale((uint64_t)reader_sleb(reader), factor));
         break;
     default: // 0x13 DW_CFA_def_cfa_offset_sf
-        machine->row.cfa_offset = read_sleb(reader) * factor;
+        machine->row.cfa_offset = scale((uint64_t)reader_sleb(reader), factor);
     }
 }
 
@@ -451,7 +341,7 @@ static void run_extended(struct machine *machine, struct reader *reader, uint8_t
     case 0x2d: // DW_CFA_AARCH64_negate_ra_state
         break;
     case 0x01: // DW_CFA_set_loc
-        machine->location = read_pointer(reader, machine->unit->address_encoding);
+        machine->location = reader_pointer(reader, machine->unit->address_encoding);
         break;
     case 0x0a: // DW_CFA_remember_state
         remember(machine, reader);
@@ -474,7 +364,7 @@ static void run_extended(struct machine *machine, struct reader *reader, uint8_t
         run_register_operation(machine, reader, code);
         break;
     case 0x2e: // DW_CFA_GNU_args_size
-        read_uleb(reader);
+        reader_uleb(reader);
         break;
     default:
         reader->is_broken = true;
@@ -487,11 +377,11 @@ static bool read_advance(struct reader *reader, uint8_t code, uint64_t *advance)
     if (code >> 6 == 1)
         *advance = code & 0x3f;
     else if (code == 0x02)
-        *advance = read_u8(reader);
+        *advance = reader_u8(reader);
     else if (code == 0x03)
-        *advance = read_u16(reader);
+        *advance = reader_u16(reader);
     else if (code == 0x04)
-        *advance = read_u32(reader);
+        *advance = reader_u32(reader);
     else
         return false;
     return true;
@@ -502,14 +392,14 @@ static bool run_program(struct machine *machine, struct reader *reader, uintptr_
 {
     uint64_t advance;
     while (reader->at < reader->limit && !reader->is_broken && machine->location <= address) {
-        uint8_t code = read_u8(reader);
+        uint8_t code = reader_u8(reader);
         if (read_advance(reader, code, &advance)) {
             if (address - machine->location < advance * machine->unit->code_factor)
                 break;
             machine->location += advance * machine->unit->code_factor;
         } else if (code >> 6 == 2) {
             set_rule(machine, code & 0x3f, RULE_AT_CFA,
-                     (int64_t)read_uleb(reader) * machine->unit->data_factor);
+                     scale(reader_uleb(reader), machine->unit->data_factor));
         } else if (code >> 6 == 3) {
             restore_rule(machine, code & 0x3f);
         } else {
@@ -561,13 +451,13 @@ static bool read_fde(const struct loaded_object *object, uintptr_t at, struct co
 {
     struct reader reader = open_record(object, at);
     uintptr_t id_place = reader.at;
-    uint32_t id = read_u32(&reader);
+    uint32_t id = reader_u32(&reader);
     if (reader.is_broken || id == 0 || !read_cie(object, id_place - id, &code->unit))
         return false;
-    code->start = read_pointer(&reader, code->unit.address_encoding);
-    code->bytes = (uintptr_t)read_value(&reader, code->unit.address_encoding & 0x0f);
+    code->start = reader_pointer(&reader, code->unit.address_encoding);
+    code->bytes = (uintptr_t)reader_value(&reader, code->unit.address_encoding & 0x0f);
     if (code->unit.has_augmentation)
-        reader.at += min_size((size_t)read_uleb(&reader), reader.limit - reader.at);
+        reader.at += min_size((size_t)reader_uleb(&reader), reader.limit - reader.at);
     code->program = reader;
     return !reader.is_broken;
 }

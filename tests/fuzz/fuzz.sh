@@ -29,7 +29,7 @@ compile_sources()
 {
     mkdir "$work/objects" && cd "$work/objects" || return
     local -a sources=("$top_srcdir"/src/base/*.c
-        "$top_srcdir"/src/prof/{elffile,mappings,objects,unwind_cfi}.c)
+        "$top_srcdir"/src/prof/{elffile,mappings,objects,unwind_cfi,unwind_reader}.c)
     in_clang -fsanitize=fuzzer-no-link,$sanitizers -c "${sources[@]}"
 }
 

@@ -19,7 +19,7 @@ $cc -fsyntax-only "$work/probe.c" 2>/dev/null || skip_all "there is no libunwind
 # shellcheck disable=SC2086
 $cc -std=gnu11 -O2 -g -fPIC -shared -fvisibility=hidden -I"$top_srcdir/src" -I"$top_builddir" \
     -o "$work/unwindcmp.so" "$top_srcdir/tests/prof/unwindcmp.c" "$rooms/unwind.c" \
-    "$rooms/unwind_cfi.c" "$rooms/unwind_cache.c" "$rooms/objects.c" "$rooms/elffile.c" \
+    "$rooms/unwind_cfi.c" "$rooms/unwind_reader.c" "$rooms/unwind_cache.c" "$rooms/objects.c" "$rooms/elffile.c" \
     "$rooms/mappings.c" "$top_srcdir"/src/base/*.c -lunwind -ldl -pthread ${HPM_LIBS:-} \
     >"$work/log" 2>&1 || {
     not_ok "the comparison compiles" <"$work/log"
