@@ -36,13 +36,13 @@ static size_t find_steps(void)
 {
     static uintptr_t frames[FRAMES_MAX];
     static size_t count;
-    static volatile uint8_t kind;
+    static volatile unsigned seen;
     enum stack_end end;
     if (count == 0)
         count = unwind_walk(frames, FRAMES_MAX, &end);
     for (size_t i = 0; i < count; i++) {
         const struct loaded_object *object = objects_find(frames[i] - 1);
-        kind = unwind_cfi_step(object, frames[i] - 1).kind;
+        seen += unwind_cfi_step(object, frames[i] - 1).kind;
     }
     return count;
 }

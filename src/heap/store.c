@@ -4,7 +4,10 @@
 #include "heap/pagemap.h"
 #include "heap/pageheap.h"
 
-enum { LIST_BYTES_MAX = 64 * 1024, RESERVE_SHARE = 16 };
+enum { LIST_BYTES_MAX = 64 * 1024, RESERVE_SHARE = 16, EMPTY_TAGGED_MAX = 4 };
+
+/* Empty tagged slabs that are kept, of all stores. */
+static _Atomic int empty_tagged;
 
 void store_init(struct store *store, unsigned class, uint8_t shard)
 {
@@ -182,8 +185,10 @@ static void trim_tagged(struct store *store)
     if (list_is_empty(&store->partial_tagged))
         return;
     struct span *last = slab_of(store->partial_tagged.previous);
-    if (slab_is_empty(last))
+    if (slab_is_empty(last)) {
+        empty_tagged--;
         free_tagged_slab(store, last);
+    }
 }
 
 void store_trim(struct store *store)
@@ -232,6 +237,7 @@ static struct span *tagged_slab(struct store *store)
     }
     slab->tags = tags;
     list_push(&store->partial_tagged, &slab->link);
+    empty_tagged++;
     return slab;
 }
 
@@ -241,6 +247,8 @@ void *store_take_tagged(struct store *store, uint32_t tag)
     if (slab == NULL)
         return NULL;
     struct object *object = NULL, *tail;
+    if (slab_is_empty(slab))
+        empty_tagged--;
     slab_take(slab, 1, &object, &tail);
     object->mark = 0;
     slab->tags[slab_index_get(slab, object)] = tag;
@@ -257,6 +265,11 @@ void store_put_tagged(struct store *store, struct span *slab, void *object)
         list_push(&store->partial_tagged, &slab->link);
     slab_put(slab, object);
     store->tagged_out_objects--;
-    if (slab_is_empty(slab) && store->partial_tagged.next != store->partial_tagged.previous)
+    if (!slab_is_empty(slab))
+        return;
+    bool is_only = store->partial_tagged.next == store->partial_tagged.previous;
+    if (is_only && empty_tagged < EMPTY_TAGGED_MAX)
+        empty_tagged++;
+    else
         free_tagged_slab(store, slab);
 }

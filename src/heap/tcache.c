@@ -153,7 +153,7 @@ static void give_up(struct tcache_list *list, unsigned class)
  * visits to the slow path is what counts as idle. */
 static void tend(struct tcache *cache)
 {
-    enum { VISITS_PER_LOOK = 8, VISITS_TO_MOVE = 256 };
+    enum { VISITS_PER_LOOK = 8, VISITS_TO_MOVE = 2048 };
     if (likely(++cache->visit_count % VISITS_PER_LOOK != 0))
         return;
     if (cache->visit_count == VISITS_TO_MOVE && cache->may_move)
