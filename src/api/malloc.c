@@ -142,12 +142,8 @@ static struct span *get_special(const void *address)
 {
     struct span *span = pagemap_find(address);
     if (likely(span != NULL)) {
-        if (span->kind == SPAN_TAGGED_SLAB) {
-            if (unlikely(central_holds(span, address)))
-                die("double free of %p: object of %zu bytes", address,
-                    sizeclass_bytes(span->class));
+        if (span->kind == SPAN_TAGGED_SLAB)
             return span;
-        }
         if ((span->kind == SPAN_LARGE || span->kind == SPAN_HUGE) && address == span->start)
             return span;
     }
@@ -223,9 +219,12 @@ size_t malloc_usable_bytes(const void *address)
     unsigned code = pagemap_code_of(address);
     if (likely(code != 0))
         return sizeclass_bytes(sizeclass_from_code(code));
-    const struct span *span = get_special(address);
-    return span->kind == SPAN_TAGGED_SLAB ? sizeclass_bytes(span->class)
-                                          : large_usable_bytes(span);
+    struct span *span = get_special(address);
+    if (span->kind != SPAN_TAGGED_SLAB)
+        return large_usable_bytes(span);
+    if (unlikely(central_holds(span, address)))
+        die("double free of %p: object of %zu bytes", address, sizeclass_bytes(span->class));
+    return sizeclass_bytes(span->class);
 }
 
 HPM_EXPORT size_t hpm_usable_size(const void *address)

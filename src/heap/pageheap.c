@@ -226,7 +226,7 @@ static struct span *grow_locked(size_t pages)
         return NULL;
     }
     heap.lowest_region = start;
-    heap.mapped_bytes += bytes;
+    owner_store(&heap.mapped_bytes, heap.mapped_bytes + bytes);
     span->start = start;
     span->pages = (uint32_t)(bytes >> HEAP_PAGE_SHIFT);
     span->kind = SPAN_UNUSED;
@@ -478,6 +478,11 @@ void pageheap_set_release(uint64_t decay_ns)
     lock_acquire(&heap.lock);
     heap.decay_ns = decay_ns;
     lock_release(&heap.lock);
+}
+
+size_t pageheap_mapped_bytes(void)
+{
+    return peek_load(&heap.mapped_bytes);
 }
 
 void pageheap_stats_get(struct pageheap_stats *stats)

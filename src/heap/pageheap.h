@@ -46,6 +46,7 @@ struct pageheap_stats {
     uint64_t release_calls;
 };
 void pageheap_stats_get(struct pageheap_stats *stats);
+size_t pageheap_mapped_bytes(void); // as of a moment ago, without the lock
 
 void pageheap_fork_prepare(void);
 void pageheap_fork_parent(void);

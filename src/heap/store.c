@@ -4,9 +4,10 @@
 #include "heap/pagemap.h"
 #include "heap/pageheap.h"
 
-enum { LIST_BYTES_MAX = 64 * 1024, RESERVE_SHARE = 16, EMPTY_TAGGED_MAX = 4 };
+enum { LIST_BYTES_MAX = 64 * 1024, RESERVE_SHARE = 16 };
 
-/* Empty tagged slabs that are kept, of all stores. */
+/* Empty tagged slabs that are kept, of all stores: a few, and one for each MiB of the heap. */
+enum { EMPTY_TAGGED_FIRST = 4 };
 static _Atomic int empty_tagged;
 
 void store_init(struct store *store, unsigned class, uint8_t shard)
@@ -268,7 +269,8 @@ void store_put_tagged(struct store *store, struct span *slab, void *object)
     if (!slab_is_empty(slab))
         return;
     bool is_only = store->partial_tagged.next == store->partial_tagged.previous;
-    if (is_only && empty_tagged < EMPTY_TAGGED_MAX)
+    int most = EMPTY_TAGGED_FIRST + (int)(pageheap_mapped_bytes() / MiB);
+    if (is_only && empty_tagged < most)
         empty_tagged++;
     else
         free_tagged_slab(store, slab);
