@@ -6,8 +6,8 @@
 
 enum { LIST_BYTES_MAX = 64 * 1024, RESERVE_SHARE = 16 };
 
-/* Empty tagged slabs that are kept, of all stores: a few, and two for each MiB of the heap. */
-enum { EMPTY_TAGGED_FIRST = 4 };
+/* Empty tagged slabs that are kept, of all stores: so many for each MiB of the heap. */
+enum { EMPTY_TAGGED_PER_MIB = 2 };
 static _Atomic int empty_tagged;
 
 void store_init(struct store *store, unsigned class, uint8_t shard)
@@ -269,7 +269,7 @@ void store_put_tagged(struct store *store, struct span *slab, void *object)
     if (!slab_is_empty(slab))
         return;
     bool is_only = store->partial_tagged.next == store->partial_tagged.previous;
-    int most = EMPTY_TAGGED_FIRST + (int)(pageheap_mapped_bytes() / MiB * 2);
+    int most = EMPTY_TAGGED_PER_MIB * (int)(pageheap_mapped_bytes() / MiB);
     if (is_only && empty_tagged < most)
         empty_tagged++;
     else
