@@ -39,6 +39,7 @@ HPM_EXPORT __attribute__((optimize("O2", "omit-frame-pointer"))) void *dlopen(co
 
 HPM_EXPORT int dlclose(void *library)
 {
+    unwind_cache_prepare_unload();
     int status = NEXT(dlclose)(library);
     unwind_cache_forget();
     return status;

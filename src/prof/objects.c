@@ -124,6 +124,7 @@ static int add_at_start(struct dl_phdr_info *info, size_t size, void *first)
     bool *is_program = first;
     (void)size;
     struct loaded_object object = {.is_present = true};
+    object.stays = *is_program || strchr(info->dlpi_name, '/') == NULL;
     find_table(&object, info->dlpi_addr, info->dlpi_phdr, info->dlpi_phnum);
     if (object.table == 0 && *is_program)
         find_frames(&object, info->dlpi_addr, info->dlpi_phdr, info->dlpi_phnum);
@@ -143,6 +144,25 @@ void objects_init(void)
 {
     bool is_first = true;
     dl_iterate_phdr(add_at_start, &is_first);
+}
+
+/* Without /proc nothing could be found anew: then all stay. */
+void objects_distrust_start(void)
+{
+    static bool is_done;
+    struct mapping_list list;
+    if (is_done)
+        return;
+    is_done = true;
+    bool can_look = mappings_read(&list, "/proc/self/maps") && list.count != 0;
+    mappings_free(&list);
+    size_t kept = 0;
+    for (size_t i = 0; i < loaded.count; i++) {
+        const struct loaded_object *object = &loaded.objects[i];
+        if (object->copy != NULL || object->stays || !can_look)
+            loaded.objects[kept++] = *object;
+    }
+    loaded.count = kept;
 }
 
 /* The program headers of a file, when they lie inside it and can be read in place. */

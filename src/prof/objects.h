@@ -3,8 +3,8 @@
  *   unwind_cache  --address-->  objects  <--segments-- the loader, at start
  *                                        <--/proc/self/maps, later
  *
- * What is loaded when the library starts stays loaded, so its tables are read where they are. What
- * comes later may go again at any time: of such a file we map a copy of our own, which no dlclose
+ * What is loaded when the library starts is there until something is unloaded, so its tables are read
+ * where they are until then. What comes later may go again at any time: of such a file we map a copy of our own, which no dlclose
  * takes away. It is found when an address in no known object turns up, without the loader's lock,
  * which an allocation must never wait for.
  *
@@ -29,10 +29,15 @@ struct loaded_object {
     size_t copy_bytes;
     uint64_t identity; // of its path and place: another file may come where one was
     bool is_present; // seen in the newest look at /proc/self/maps
+    bool stays;      // for good: the program itself, and what is in no file
 };
 
 /* At start, before other threads allocate. May take the loader's lock: called by the constructor. */
 void objects_init(void);
+
+/* Before an object is unloaded: it may be one that an earlier constructor opened. What was there at
+ * the start is found anew from then on, like what came later. */
+void objects_distrust_start(void);
 
 /* The object whose code holds the address, or NULL. */
 const struct loaded_object *objects_find(uintptr_t address);

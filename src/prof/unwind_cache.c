@@ -147,6 +147,13 @@ void unwind_cache_init(void)
     objects_init();
 }
 
+void unwind_cache_prepare_unload(void)
+{
+    lock_acquire(&cache_lock);
+    objects_distrust_start();
+    lock_release(&cache_lock);
+}
+
 void unwind_cache_forget(void)
 {
     /* Release: pairs with the exchange in find_step_locked. */

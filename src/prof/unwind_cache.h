@@ -15,7 +15,8 @@ void unwind_cache_init(void);
 
 struct step unwind_cache_get(uintptr_t address);
 
-/* After objects were unloaded: what is remembered is void. */
+/* Before an object is unloaded, and after: what is remembered is void. Not for handlers. */
+void unwind_cache_prepare_unload(void);
 void unwind_cache_forget(void);
 
 void unwind_cache_fork_prepare(void);

@@ -27,6 +27,17 @@ build()
     for i in 1 2 3 4 5 6; do
         plugin "own$i" $((i * 48)) || return
     done
+    # So aligned, the one comes to lie where the other was.
+    plugin early_long 16 -DPAD_IN_FILE -Wl,-z,max-page-size=0x200000 &&
+        plugin early_short 400 -Wl,-z,max-page-size=0x200000 &&
+        $CC -std=gnu11 -shared -fPIC -o "$work/early.so" "$source/torture_early.c" -ldl &&
+        $CC -std=gnu11 -DPROGRAM -o "$work/early" "$source/torture_early.c" -ldl
+}
+
+closes_what_was_opened_early()
+{
+    timeout 20 env HPMALLOC_SAMPLE_INTERVAL=1 EARLY="$work/early_long.so" \
+        LD_PRELOAD="$library $work/early.so" "$work/early" "$work/early_short.so"
 }
 
 # torture MODE [ARGUMENT...]: each allocation sampled; leaves what was sampled in all.txt.
@@ -110,6 +121,8 @@ check_torture "torture: a library may come where another was" turn "$work/small.
 check "torture: its stacks are its own" has_stack plugin_inner plugin_allocate calls_plugin main
 check_torture "torture: a library's file may be written over after it was closed" replaced \
     "$work/long.so" "$work/short.so"
+check "torture: a library that an earlier constructor opened may be closed" \
+    closes_what_was_opened_early
 if nm -D "$library" | grep -q ' unw_'; then
     skip "torture: a sample asks nobody" "built with libunwind"
 else
