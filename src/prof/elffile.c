@@ -156,6 +156,29 @@ static uint64_t section_count(const struct elffile *file, const Elf64_Ehdr *head
     return first.sh_size;
 }
 
+static bool is_named(const struct elffile *file, const Elf64_Shdr *names, const Elf64_Shdr *section,
+                     const char *name)
+{
+    size_t bytes = strlen(name) + 1;
+    return section->sh_name < names->sh_size && bytes <= names->sh_size - section->sh_name &&
+           memcmp(file->start + names->sh_offset + section->sh_name, name, bytes) == 0;
+}
+
+bool elffile_find_section(const struct elffile *file, const char *name, Elf64_Shdr *section)
+{
+    Elf64_Ehdr header;
+    Elf64_Shdr names;
+    if (!read_header(file, &header) || !read_section(file, &header, header.e_shstrndx, &names) ||
+        !is_inside(file, names.sh_offset, names.sh_size))
+        return false;
+    uint64_t count = section_count(file, &header);
+    for (uint64_t i = 0; i < count && read_section(file, &header, i, section); i++) {
+        if (is_named(file, &names, section, name))
+            return true;
+    }
+    return false;
+}
+
 /* Cuts what follows the last closing NUL, so that no name can run out of the table. */
 static bool take_names(const struct elffile *file, const Elf64_Shdr *section,
                        struct elffile_symbols *symbols)

@@ -36,6 +36,8 @@ size_t elffile_build_id(const struct elffile *file, uint8_t *id, size_t size);
 bool elffile_find_segment(const struct elffile *file, uint64_t offset, uint64_t bytes,
                           Elf64_Phdr *segment);
 
+bool elffile_find_section(const struct elffile *file, const char *name, Elf64_Shdr *section);
+
 /* `type` is SHT_SYMTAB or SHT_DYNSYM. */
 bool elffile_find_symbols(const struct elffile *file, uint32_t type,
                           struct elffile_symbols *symbols);

@@ -77,29 +77,6 @@ static void find_table(struct loaded_object *object, uintptr_t bias, const ElfW(
     }
 }
 
-/* A section by its name, read from headers that lie inside the file. */
-static bool find_section(const struct elffile *file, const char *name, Elf64_Shdr *section)
-{
-    const Elf64_Ehdr *header = (const void *)file->start;
-    size_t bytes = sizeof(*section), name_bytes = strlen(name) + 1;
-    if (header->e_shentsize != bytes || header->e_shoff > file->bytes ||
-        header->e_shnum > (file->bytes - header->e_shoff) / bytes ||
-        header->e_shstrndx >= header->e_shnum)
-        return false;
-    const unsigned char *sections = file->start + header->e_shoff;
-    Elf64_Shdr names;
-    memcpy(&names, sections + header->e_shstrndx * bytes, bytes);
-    if (names.sh_offset > file->bytes || names.sh_size > file->bytes - names.sh_offset)
-        return false;
-    for (size_t i = 0; i < header->e_shnum; i++) {
-        memcpy(section, sections + i * bytes, bytes);
-        if (section->sh_name < names.sh_size && name_bytes <= names.sh_size - section->sh_name &&
-            memcmp(file->start + names.sh_offset + section->sh_name, name, name_bytes) == 0)
-            return true;
-    }
-    return false;
-}
-
 /* Static programs have an unwind table, but no program header that leads to it. */
 static void find_frames(struct loaded_object *object, uintptr_t bias, const ElfW(Phdr) * segments,
                         size_t count)
@@ -108,7 +85,7 @@ static void find_frames(struct loaded_object *object, uintptr_t bias, const ElfW
     Elf64_Shdr section;
     if (!elffile_open(&file, "/proc/self/exe"))
         return;
-    bool is_found = find_section(&file, ".eh_frame", &section);
+    bool is_found = elffile_find_section(&file, ".eh_frame", &section);
     elffile_close(&file);
     for (size_t i = 0; is_found && i < count; i++) {
         if (segments[i].p_type != PT_LOAD || !holds(&segments[i], section.sh_addr) ||
