@@ -142,9 +142,50 @@ static struct store *acquire(struct shard *shard, unsigned class)
     return store;
 }
 
+/* Locks the shard that the slab belongs to, which may change until then. */
+static struct shard *acquire_home(const struct span *slab)
+{
+    for (;;) {
+        struct shard *home = shard_at(peek_load(&slab->shard));
+        lock_acquire(&home->lock);
+        if (likely(home->number == slab->shard))
+            return home;
+        lock_release(&home->lock);
+    }
+}
+
+/* Takes over a slab with much to give from another shard, if one is not busy and has any. */
+static bool adopt_slab_locked(struct shard *shard, unsigned class)
+{
+    struct span *slab = NULL;
+    unsigned count = central_shard_count();
+    for (unsigned i = 1; i < count && slab == NULL; i++) {
+        struct shard *other = shard_at((shard->number + i) % count);
+        if (peek_load(&other->stores[class].used_fills) == 0 || !lock_try(&other->lock))
+            continue;
+        slab = store_give_slab(&other->stores[class]);
+        if (slab != NULL)
+            store_adopt_slab(&shard->stores[class], slab);
+        lock_release(&other->lock);
+    }
+    return slab != NULL;
+}
+
+/* From a slab of another shard, or a new one. */
+static HPM_NOINLINE struct batch take_elsewhere_locked(struct shard *shard, unsigned class,
+                                                       size_t count)
+{
+    struct store *store = &shard->stores[class];
+    if (adopt_slab_locked(shard, class) || store_grow(store))
+        return store_take(store, count);
+    return (struct batch){NULL, 0};
+}
+
 struct batch central_take(struct shard *shard, unsigned class, size_t count)
 {
     struct batch batch = store_take(acquire(shard, class), count);
+    if (unlikely(batch.count == 0))
+        batch = take_elsewhere_locked(shard, class, count);
     lock_release(&shard->lock);
     return batch;
 }
@@ -177,11 +218,10 @@ void central_return(unsigned class, struct batch batch)
     struct shard *home = NULL;
     while (batch.count > 0) {
         struct span *slab = slab_of_object(batch.head, class);
-        if (home == NULL || home->number != slab->shard) {
+        if (home == NULL || home->number != peek_load(&slab->shard)) {
             if (home != NULL)
                 lock_release(&home->lock);
-            home = shard_at(slab->shard);
-            lock_acquire(&home->lock);
+            home = acquire_home(slab);
         }
         batch.count -= store_put(&home->stores[class], slab, &batch.head, batch.count);
     }
@@ -193,7 +233,7 @@ void central_put(unsigned class, struct batch batch)
 {
     if (batch.count == 0)
         return;
-    struct shard *home = shard_at(slab_of_object(batch.head, class)->shard);
+    struct shard *home = shard_at(peek_load(&slab_of_object(batch.head, class)->shard));
     bool is_kept = store_keep(acquire(home, class), batch);
     lock_release(&home->lock);
     if (!is_kept)
@@ -257,8 +297,8 @@ uint32_t central_tag_get(const struct span *slab, const void *object)
 
 void central_put_tagged(struct span *slab, void *object)
 {
-    struct shard *home = shard_at(slab->shard);
-    store_put_tagged(acquire(home, slab->class), slab, object);
+    struct shard *home = acquire_home(slab);
+    store_put_tagged(&home->stores[slab->class], slab, object);
     lock_release(&home->lock);
 }
 
@@ -272,8 +312,7 @@ static bool lists_hold(struct shard *shard, unsigned class, const void *object)
 bool central_holds(struct span *slab, const void *object)
 {
     unsigned class = slab->class;
-    struct shard *home = shard_at(slab->shard);
-    lock_acquire(&home->lock);
+    struct shard *home = acquire_home(slab);
     bool holds = slab_holds(slab, object);
     lock_release(&home->lock);
     bool may_be_listed = slab->kind == SPAN_SLAB;

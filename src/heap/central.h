@@ -3,15 +3,16 @@
  *
  *   tcache  --lists-->  central  --lists-->  store
  *
- * So threads of different shards share no slab, no cache line and no lock, but for objects that the
- * program hands from one to the other. There are as many shards as processors, at most: while
+ * So threads of different shards mostly share no slab, no cache line and no lock, but for objects that
+ * the program hands from one to the other. Before a shard cuts a new slab it takes over one from
+ * another, if one is at most half full there: many threads hold little more than one would. There are as many shards as processors, at most: while
  * there are no more busy threads than that, each has its own. Else those share that run on the same
  * processor, one after the other, with its caches warm. The first thread's is central_first.
  *
  * A list that a thread gives back goes home with its first object, whole. When there is enough at
  * hand there, it is walked, and each object put into its slab.
  *
- * Lock:  one for each shard, rank LOCK_CENTRAL; no thread holds two. One for the table of shards.
+ * Lock:  one for each shard, rank LOCK_CENTRAL; a holder may only try for a second. One for the table of shards.
  * Fails: takes return nothing when the kernel gives no more. */
 #ifndef HPM_HEAP_CENTRAL_H
 #define HPM_HEAP_CENTRAL_H

@@ -24,7 +24,7 @@ struct span {
     uint32_t pages;
     uint8_t kind;
     uint8_t class; // slabs: of their objects
-    uint8_t shard; // slabs: the shard they belong to
+    uint8_t shard; // slabs: the shard they belong to; changes under its lock, read without
 
     union {
         uint32_t dirty_pages; // free: how many are resident, as far as is known

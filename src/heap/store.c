@@ -71,17 +71,11 @@ static void free_slab(struct store *store, struct span *slab)
     pageheap_free_part(slab, pages_for(slab->cut * sizeclass_bytes(slab->class)));
 }
 
-/* Takes from partial slabs, and from a new one when there are none. */
 static struct batch take_from_slabs(struct store *store, size_t count)
 {
     struct batch batch = {NULL, 0};
     struct object **link = &batch.head;
     struct span *slab = fullest_slab(store);
-    if (slab == NULL) {
-        slab = alloc_slab(store, SPAN_SLAB);
-        if (slab != NULL)
-            link_slab(store, slab);
-    }
     while (slab != NULL && batch.count < count) {
         struct object *tail = NULL;
         unlink_slab(store, slab, fill_of(slab));
@@ -93,6 +87,35 @@ static struct batch take_from_slabs(struct store *store, size_t count)
     }
     owner_store(&store->out_objects, store->out_objects + batch.count);
     return batch;
+}
+
+bool store_grow(struct store *store)
+{
+    struct span *slab = alloc_slab(store, SPAN_SLAB);
+    if (slab != NULL)
+        link_slab(store, slab);
+    return slab != NULL;
+}
+
+struct span *store_give_slab(struct store *store)
+{
+    uint32_t at_most_half = store->used_fills & ((1u << SLAB_FILLS / 2) - 1);
+    if (at_most_half == 0)
+        return NULL;
+    unsigned fill = (unsigned)__builtin_ctz(at_most_half);
+    struct span *slab = slab_of(store->partial[fill].next);
+    unlink_slab(store, slab, fill);
+    store->slab_count--;
+    owner_store(&store->out_objects, store->out_objects - slab->out);
+    return slab;
+}
+
+void store_adopt_slab(struct store *store, struct span *slab)
+{
+    owner_store(&slab->shard, store->shard);
+    link_slab(store, slab);
+    store->slab_count++;
+    owner_store(&store->out_objects, store->out_objects + slab->out);
 }
 
 size_t store_reserve_count(const struct store *store)

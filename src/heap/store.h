@@ -40,8 +40,11 @@ struct store {
 void store_init(struct store *store, unsigned class, uint8_t shard);
 
 /* A list of about `count` objects: one that was kept, of its length, or up to `count` from slabs.
- * Empty when the kernel gives no more. */
+ * Empty when there is none. */
 struct batch store_take(struct store *store, size_t count);
+
+/* Adds a new slab. False: the kernel gives no more. */
+bool store_grow(struct store *store);
 
 /* How many objects it is worth keeping at hand beyond a first few: a share of those in use. */
 size_t store_reserve_count(const struct store *store);
@@ -65,6 +68,12 @@ unsigned store_tend(struct store *store, struct batch lists[static STORE_LISTS_M
 
 /* Whether one of the kept lists holds the object. */
 bool store_lists_hold(const struct store *store, const void *object);
+
+/* A slab at most half full of objects handed out, and no longer this store's, or NULL. */
+struct span *store_give_slab(struct store *store);
+
+/* Makes it one of this store's slabs. */
+void store_adopt_slab(struct store *store, struct span *slab);
 
 void *store_take_tagged(struct store *store, uint32_t tag);
 void store_put_tagged(struct store *store, struct span *slab, void *object);

@@ -377,8 +377,10 @@ TEST(central, a_list_goes_home_with_its_first_object)
 {
     struct shard *first, *second;
     if (join_two(&first, &second)) {
+        enum { MOST_OF_SLAB = 16 };
         unsigned class = class_of(704);
-        struct batch own = central_take(first, class, 2), foreign = central_take(second, class, 2);
+        struct batch own = central_take(first, class, MOST_OF_SLAB),
+                     foreign = central_take(second, class, 2);
         struct object *head = foreign.head;
         central_put(class, foreign);
         CHECK_EQUAL(stats_of(class).list_objects, 2);
@@ -388,6 +390,28 @@ TEST(central, a_list_goes_home_with_its_first_object)
         CHECK(foreign.head == head);
         /* A mixed list, walked: each object in its own slab. */
         central_return(class, join(own, join(foreign, fresh)));
+        CHECK_EQUAL(stats_of(class).out_objects, 0);
+        central_drain(class);
+        CHECK_EQUAL(stats_of(class).slab_count, 0);
+    }
+    leave_two(first, second);
+}
+
+TEST(central, a_slab_at_most_half_full_serves_another_shard_before_a_new_one_is_cut)
+{
+    struct shard *first, *second;
+    if (join_two(&first, &second)) {
+        enum { OBJECTS = 16 * KiB / 512 };
+        unsigned class = class_of(512);
+        struct batch own = central_take(first, class, OBJECTS / 4),
+                     adopted = central_take(second, class, OBJECTS / 4);
+        CHECK_EQUAL(stats_of(class).slab_count, 1);
+        /* More than half full now: it stays where it is. */
+        struct batch more = central_take(second, class, 1), fresh = central_take(first, class, 1);
+        CHECK_EQUAL(stats_of(class).slab_count, 2);
+        CHECK_EQUAL(stats_of(class).out_objects, OBJECTS / 2 + 2);
+        /* All of the first slab is at home in the shard that adopted it. */
+        central_return(class, join(own, join(adopted, join(more, fresh))));
         CHECK_EQUAL(stats_of(class).out_objects, 0);
         central_drain(class);
         CHECK_EQUAL(stats_of(class).slab_count, 0);
