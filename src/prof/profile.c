@@ -8,9 +8,19 @@
 
 static counter lost_samples;
 
+/* Estimates over all sites, in whole bytes. */
+static _Atomic int64_t alloc_bytes, live_bytes;
+
 bool profile_init(void)
 {
     return stacktab_init();
+}
+
+/* A sample's share is rounded the same way when it comes and when it goes. */
+static void count_bytes(_Atomic int64_t *sum, const struct sample *sample, int sign)
+{
+    int64_t bytes = (int64_t)(sample->weight * (double)sample->site->object_bytes);
+    atomic_fetch_add_explicit(sum, sign * bytes, memory_order_relaxed);
 }
 
 sample_tag profile_record(size_t requested_bytes, size_t object_bytes, double probability)
@@ -30,6 +40,8 @@ sample_tag profile_record(size_t requested_bytes, size_t object_bytes, double pr
     sample->requested_bytes = requested_bytes;
     sample->birth_ns = os_clock_coarse_ns();
     stacktab_charge(site, sample->weight, requested_bytes);
+    count_bytes(&alloc_bytes, sample, 1);
+    count_bytes(&live_bytes, sample, 1);
     return tag;
 }
 
@@ -39,6 +51,7 @@ void profile_forget(sample_tag tag)
         return;
     const struct sample *sample = livetab_get(tag);
     stacktab_discharge(sample->site, sample->weight, sample->requested_bytes);
+    count_bytes(&live_bytes, sample, -1);
     livetab_free(tag);
 }
 
@@ -164,6 +177,17 @@ void snapshot_free(struct snapshot *snapshot)
     if (snapshot->rows != NULL)
         os_unmap(snapshot->rows, snapshot->mapped_bytes);
     snapshot->rows = NULL;
+}
+
+uint64_t profile_alloc_bytes(void)
+{
+    return (uint64_t)atomic_load_explicit(&alloc_bytes, memory_order_relaxed);
+}
+
+uint64_t profile_live_bytes(void)
+{
+    int64_t bytes = atomic_load_explicit(&live_bytes, memory_order_relaxed);
+    return bytes > 0 ? (uint64_t)bytes : 0;
 }
 
 uint64_t profile_lost_count(void)

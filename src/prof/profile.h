@@ -61,6 +61,11 @@ void snapshot_free(struct snapshot *snapshot);
 enum { CALIBRATION_SAMPLES = 16 };
 void snapshot_calibrate(struct snapshot *snapshot, size_t exact_live_bytes);
 
+/* Estimates of what was ever allocated and what is live, kept up to date with each sample: cheap
+ * enough to be looked at after every one. */
+uint64_t profile_alloc_bytes(void);
+uint64_t profile_live_bytes(void);
+
 uint64_t profile_lost_count(void);
 size_t profile_live_count(void);
 

@@ -147,6 +147,18 @@ TEST(profile, live_samples_are_counted)
     CHECK_EQUAL(profile_lost_count(), 0);
 }
 
+TEST(profile, running_totals_follow_every_sample_and_end_where_they_began)
+{
+    uint64_t live = profile_live_bytes(), all = profile_alloc_bytes();
+    sample_tag a = record_here(1650, 0.3), b = record_here(1650, 0.7);
+    uint64_t added = profile_live_bytes() - live;
+    CHECK(added == 5500 + 2357 && profile_alloc_bytes() - all == added);
+    profile_forget(a);
+    profile_forget(b);
+    CHECK_EQUAL(profile_live_bytes(), live);
+    CHECK_EQUAL(profile_alloc_bytes() - all, added);
+}
+
 enum { THREADS = 4, SNAPSHOTS = 200 };
 static _Atomic bool is_over;
 
