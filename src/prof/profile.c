@@ -60,42 +60,43 @@ static double at_least_zero(double x)
     return x > 0 ? x : 0;
 }
 
-static struct profile_row row_of(struct site *site)
+static struct estimate estimate_of(const struct sums *sums, size_t object_bytes)
 {
-    struct site_counts counts = stacktab_frozen_counts(site);
-    double bytes = (double)site->object_bytes;
-    bool any_live = counts.alloc_samples != counts.freed_samples;
-    double inuse = any_live ? at_least_zero(counts.alloc_objects - counts.freed_objects) : 0;
-    double variance = any_live ? at_least_zero(counts.alloc_variance - counts.freed_variance) : 0;
-    double requested = counts.alloc_requested_bytes - counts.freed_requested_bytes;
-    return (struct profile_row){
-        .stack = site->stack,
-        .object_bytes = site->object_bytes,
-        .alloc_objects = counts.alloc_objects,
-        .alloc_bytes = counts.alloc_objects * bytes,
-        .inuse_objects = inuse,
-        .inuse_bytes = inuse * bytes,
-        .inuse_requested_bytes = any_live ? at_least_zero(requested) : 0,
-        .alloc_bytes_variance = counts.alloc_variance * bytes * bytes,
-        .inuse_bytes_variance = variance * bytes * bytes,
-        .inuse_objects_variance = variance,
-        .alloc_samples = counts.alloc_samples,
-        .inuse_samples = counts.alloc_samples - counts.freed_samples,
+    double bytes = (double)object_bytes;
+    return (struct estimate){
+        .objects = sums->objects,
+        .bytes = sums->objects * bytes,
+        .requested_bytes = sums->requested_bytes,
+        .objects_variance = sums->variance,
+        .bytes_variance = sums->variance * bytes * bytes,
+        .samples = sums->samples,
     };
 }
 
-static void add_row(struct profile_row *total, const struct profile_row *row)
+/* Sums of weights that do not divide evenly must still end at nothing. */
+static struct sums live_of(const struct site_counts *counts)
 {
-    total->alloc_objects += row->alloc_objects;
-    total->alloc_bytes += row->alloc_bytes;
-    total->inuse_objects += row->inuse_objects;
-    total->inuse_bytes += row->inuse_bytes;
-    total->inuse_requested_bytes += row->inuse_requested_bytes;
-    total->alloc_bytes_variance += row->alloc_bytes_variance;
-    total->inuse_bytes_variance += row->inuse_bytes_variance;
-    total->inuse_objects_variance += row->inuse_objects_variance;
-    total->alloc_samples += row->alloc_samples;
-    total->inuse_samples += row->inuse_samples;
+    const struct sums *alloc = &counts->alloc, *freed = &counts->freed;
+    if (alloc->samples == freed->samples)
+        return (struct sums){0};
+    return (struct sums){
+        .objects = at_least_zero(alloc->objects - freed->objects),
+        .variance = at_least_zero(alloc->variance - freed->variance),
+        .requested_bytes = at_least_zero(alloc->requested_bytes - freed->requested_bytes),
+        .samples = alloc->samples - freed->samples,
+    };
+}
+
+static struct profile_row row_of(struct site *site)
+{
+    struct site_counts counts = stacktab_frozen_counts(site);
+    struct sums live = live_of(&counts);
+    return (struct profile_row){
+        .stack = site->stack,
+        .object_bytes = site->object_bytes,
+        .alloc = estimate_of(&counts.alloc, site->object_bytes),
+        .inuse = estimate_of(&live, site->object_bytes),
+    };
 }
 
 static void fill_rows(struct snapshot *snapshot, struct site *first, size_t capacity)
@@ -104,9 +105,9 @@ static void fill_rows(struct snapshot *snapshot, struct site *first, size_t capa
          site = site->next_site) {
         struct profile_row *row = &snapshot->rows[snapshot->row_count];
         *row = row_of(site);
-        if (row->alloc_samples == 0)
+        if (row->alloc.samples == 0)
             continue;
-        add_row(&snapshot->total, row);
+        profile_row_add(&snapshot->total, row);
         snapshot->row_count++;
     }
 }
@@ -142,34 +143,34 @@ bool snapshot_take(struct snapshot *snapshot)
 
 static bool is_explained_by_chance(const struct profile_row *total, double exact)
 {
-    double off = total->inuse_bytes - exact;
-    return off * off <= 16 * total->inuse_bytes_variance;
+    double off = total->inuse.bytes - exact;
+    return off * off <= 16 * total->inuse.bytes_variance;
 }
 
 /* A row takes the part of the gap that is its part of the variance. */
 static void calibrate_row(struct profile_row *row, const struct profile_row *total, double gap)
 {
-    if (row->inuse_bytes == 0)
+    if (row->inuse.bytes == 0)
         return;
-    double part = row->inuse_bytes_variance / total->inuse_bytes_variance;
-    double ratio = at_least_zero(1 + gap * part / row->inuse_bytes);
-    row->inuse_objects *= ratio;
-    row->inuse_bytes *= ratio;
-    row->inuse_requested_bytes *= ratio;
-    row->inuse_objects_variance *= at_least_zero(1 - part);
-    row->inuse_bytes_variance *= at_least_zero(1 - part);
+    double part = row->inuse.bytes_variance / total->inuse.bytes_variance;
+    double ratio = at_least_zero(1 + gap * part / row->inuse.bytes);
+    row->inuse.objects *= ratio;
+    row->inuse.bytes *= ratio;
+    row->inuse.requested_bytes *= ratio;
+    row->inuse.objects_variance *= at_least_zero(1 - part);
+    row->inuse.bytes_variance *= at_least_zero(1 - part);
 }
 
 void snapshot_calibrate(struct snapshot *snapshot, size_t exact_live_bytes)
 {
     const struct profile_row *total = &snapshot->total;
     double exact = (double)exact_live_bytes;
-    if (total->inuse_samples < CALIBRATION_SAMPLES || total->inuse_bytes_variance == 0 ||
+    if (total->inuse.samples < CALIBRATION_SAMPLES || total->inuse.bytes_variance == 0 ||
         sampler_has_paused() || !is_explained_by_chance(total, exact))
         return;
-    snapshot->calibration = exact / total->inuse_bytes;
+    snapshot->calibration = exact / total->inuse.bytes;
     for (size_t i = 0; i < snapshot->row_count; i++)
-        calibrate_row(&snapshot->rows[i], total, exact - total->inuse_bytes);
+        calibrate_row(&snapshot->rows[i], total, exact - total->inuse.bytes);
 }
 
 void snapshot_free(struct snapshot *snapshot)

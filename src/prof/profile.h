@@ -21,18 +21,36 @@ bool profile_init(void);
 sample_tag profile_record(size_t requested_bytes, size_t object_bytes, double probability);
 void profile_forget(sample_tag tag);
 
-/* What one stack and object size hold, ready to print. Estimates are unbiased and unrounded;
- * `_variance` are their variances. */
+/* What some samples stand for: unbiased, not rounded; `_variance` are the variances. */
+struct estimate {
+    double objects, bytes, requested_bytes;
+    double objects_variance, bytes_variance;
+    uint64_t samples;
+};
+
+HPM_INLINE void estimate_add(struct estimate *sum, const struct estimate *estimate)
+{
+    sum->objects += estimate->objects;
+    sum->bytes += estimate->bytes;
+    sum->requested_bytes += estimate->requested_bytes;
+    sum->objects_variance += estimate->objects_variance;
+    sum->bytes_variance += estimate->bytes_variance;
+    sum->samples += estimate->samples;
+}
+
+/* What one stack and object size hold, ready to print. */
 struct profile_row {
     const struct stack *stack; // NULL: `[other]`
     size_t object_bytes;
-    double alloc_objects, alloc_bytes;
-    double inuse_objects, inuse_bytes;
-    double inuse_requested_bytes;
-    double alloc_bytes_variance, inuse_bytes_variance;
-    double inuse_objects_variance;
-    uint64_t alloc_samples, inuse_samples;
+    struct estimate alloc, inuse; // ever allocated, and live
 };
+
+/* Adds all estimates; the stack and the size stay. */
+HPM_INLINE void profile_row_add(struct profile_row *sum, const struct profile_row *row)
+{
+    estimate_add(&sum->alloc, &row->alloc);
+    estimate_add(&sum->inuse, &row->inuse);
+}
 
 /* A consistent picture of one moment, in memory of its own. */
 struct snapshot {

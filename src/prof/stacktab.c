@@ -197,23 +197,25 @@ static void acquire_site(struct site *site)
     }
 }
 
+static void add_sample(struct sums *sums, double weight, size_t requested_bytes)
+{
+    sums->objects += weight;
+    sums->variance += weight * (weight - 1);
+    sums->requested_bytes += weight * (double)requested_bytes;
+    sums->samples++;
+}
+
 void stacktab_charge(struct site *site, double weight, size_t requested_bytes)
 {
     acquire_site(site);
-    site->counts.alloc_samples++;
-    site->counts.alloc_objects += weight;
-    site->counts.alloc_variance += weight * (weight - 1);
-    site->counts.alloc_requested_bytes += weight * (double)requested_bytes;
+    add_sample(&site->counts.alloc, weight, requested_bytes);
     lock_release(&site->lock);
 }
 
 void stacktab_discharge(struct site *site, double weight, size_t requested_bytes)
 {
     acquire_site(site);
-    site->counts.freed_samples++;
-    site->counts.freed_objects += weight;
-    site->counts.freed_variance += weight * (weight - 1);
-    site->counts.freed_requested_bytes += weight * (double)requested_bytes;
+    add_sample(&site->counts.freed, weight, requested_bytes);
     lock_release(&site->lock);
 }
 

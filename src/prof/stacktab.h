@@ -34,11 +34,13 @@ struct stack {
  * With s the bytes an object charges and p the chance that it was sampled,
  *   objects = sum 1/p, bytes = sum s/p, variance of objects = sum (1-p)/p^2;
  * the variance of bytes is s^2 times that of objects. */
+struct sums {
+    double objects, variance, requested_bytes;
+    uint64_t samples;
+};
+
 struct site_counts {
-    double alloc_objects, freed_objects;
-    double alloc_variance, freed_variance;
-    double alloc_requested_bytes, freed_requested_bytes;
-    uint64_t alloc_samples, freed_samples;
+    struct sums alloc, freed;
 };
 
 struct site {

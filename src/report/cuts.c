@@ -33,12 +33,12 @@ void cuts_count(struct cuts *cuts, const struct snapshot *snapshot,
         const struct profile_row *row = &snapshot->rows[i];
         if (row->stack == NULL)
             continue;
-        cuts->samples += row->alloc_samples;
+        cuts->samples += row->alloc.samples;
         if (row->stack->end == STACK_WHOLE)
-            cuts->whole += row->alloc_samples;
+            cuts->whole += row->alloc.samples;
         else
             find_cut(cuts, row->stack->end, last_mapping(row->stack, table))->samples +=
-                row->alloc_samples;
+                row->alloc.samples;
     }
 }
 

@@ -101,11 +101,11 @@ static void announce(unsigned profile)
 {
     const struct profile_row *total = &dump.snapshot.total;
     bool is_allocs = profile == DUMP_PROFILE_ALLOCS;
-    double bytes = is_allocs ? total->alloc_bytes : total->inuse_bytes * dump.snapshot.calibration;
+    double bytes = is_allocs ? total->alloc.bytes : total->inuse.bytes * dump.snapshot.calibration;
     print_format(dump.line, sizeof(dump.line),
                  "hpmalloc: %s profile (%s) written to %s: %lu samples, %.1f MiB %s (estimated)\n",
                  profile_names[profile], dump.file.reason, dump.file.path,
-                 is_allocs ? total->alloc_samples : total->inuse_samples,
+                 is_allocs ? total->alloc.samples : total->inuse.samples,
                  bytes / (double)MiB,
                  is_allocs ? "allocated" : "live");
     print_ready_line(dump.line);

@@ -123,8 +123,8 @@ static void send_comments(size_t merged_rows)
     const struct snapshot *snapshot = writer.snapshot;
     SEND_COMMENT("hpmalloc %s", HPM_VERSION);
     SEND_COMMENT("interval: %zu bytes between samples, on average", snapshot->interval_bytes);
-    SEND_COMMENT("samples: %lu of live objects, %lu in all", snapshot->total.inuse_samples,
-                 snapshot->total.alloc_samples);
+    SEND_COMMENT("samples: %lu of live objects, %lu in all", snapshot->total.inuse.samples,
+                 snapshot->total.alloc.samples);
     if (snapshot->calibration != 1)
         SEND_COMMENT("calibrated: in-use values add up to the exact count, %.6f of the estimate",
                      snapshot->calibration);
@@ -299,10 +299,10 @@ static void put_location_ids(struct proto_message *ids, const struct stack *stac
 
 static void put_values(struct proto_message *values, const struct profile_row *row)
 {
-    proto_number(values, rounded(row->alloc_objects));
-    proto_number(values, rounded(row->alloc_bytes));
-    proto_number(values, rounded(row->inuse_objects));
-    proto_number(values, rounded(row->inuse_bytes));
+    proto_number(values, rounded(row->alloc.objects));
+    proto_number(values, rounded(row->alloc.bytes));
+    proto_number(values, rounded(row->inuse.objects));
+    proto_number(values, rounded(row->inuse.bytes));
 }
 
 /* Rows of mixed sizes (object_bytes 0) have no label. */
@@ -333,7 +333,7 @@ static size_t send_samples(const struct row_order *order)
         if (i < shown)
             send_sample(row);
         else
-            rows_add(&rest, row);
+            profile_row_add(&rest, row);
     }
     if (shown < order->count)
         send_sample(&rest);

@@ -6,23 +6,9 @@
 #include "base/os.h"
 #include "base/sort.h"
 
-double rows_weight(const struct profile_row *row, unsigned profile)
+const struct estimate *rows_estimate(const struct profile_row *row, unsigned profile)
 {
-    return profile == DUMP_PROFILE_ALLOCS ? row->alloc_bytes : row->inuse_bytes;
-}
-
-void rows_add(struct profile_row *sum, const struct profile_row *row)
-{
-    sum->alloc_objects += row->alloc_objects;
-    sum->alloc_bytes += row->alloc_bytes;
-    sum->inuse_objects += row->inuse_objects;
-    sum->inuse_bytes += row->inuse_bytes;
-    sum->inuse_requested_bytes += row->inuse_requested_bytes;
-    sum->alloc_bytes_variance += row->alloc_bytes_variance;
-    sum->inuse_bytes_variance += row->inuse_bytes_variance;
-    sum->inuse_objects_variance += row->inuse_objects_variance;
-    sum->alloc_samples += row->alloc_samples;
-    sum->inuse_samples += row->inuse_samples;
+    return profile == DUMP_PROFILE_ALLOCS ? &row->alloc : &row->inuse;
 }
 
 /* Positive floats are in the order of their bits; turned over, the heaviest sorts first. */
@@ -43,7 +29,7 @@ bool rows_sort(struct row_order *order, const struct profile_row *rows, size_t c
     if (order->indices == NULL)
         return false;
     for (size_t i = 0; i < count; i++)
-        order->indices[i] = sort_key(rows_weight(&rows[i], profile), i);
+        order->indices[i] = sort_key(rows_estimate(&rows[i], profile)->bytes, i);
     sort_words(order->indices, count);
     for (size_t i = 0; i < count; i++)
         order->indices[i] = (uint32_t)order->indices[i];
@@ -77,7 +63,7 @@ static void merge_rows(struct row_set *set, const struct snapshot *snapshot, uin
             set->rows[set->count].stack = row->stack;
             *slot = (uint32_t)++set->count;
         }
-        rows_add(&set->rows[*slot - 1], row);
+        profile_row_add(&set->rows[*slot - 1], row);
     }
 }
 

@@ -8,13 +8,10 @@
 #include "base/base.h"
 #include "prof/profile.h"
 
-/* What rows of a profile (DUMP_PROFILE_) are ordered by: bytes live, or ever allocated. */
-double rows_weight(const struct profile_row *row, unsigned profile);
+/* What a profile (DUMP_PROFILE_) is about: what is live, or was ever allocated. */
+const struct estimate *rows_estimate(const struct profile_row *row, unsigned profile);
 
-/* Adds all sums and variances; the stack and the size stay. */
-void rows_add(struct profile_row *sum, const struct profile_row *row);
-
-/* Indices of rows, the heaviest first, in pages of their own. */
+/* Indices of rows, those with the most bytes first, in pages of their own. */
 struct row_order {
     uint64_t *indices;
     size_t count, mapped_bytes;

@@ -22,21 +22,6 @@ static struct {
     unsigned profile;
 } text;
 
-/* One figure of a profile, live or allocated. */
-struct figures {
-    double bytes, bytes_variance, objects;
-    uint64_t samples;
-};
-
-static struct figures figures_of(const struct profile_row *row)
-{
-    if (text.profile == DUMP_PROFILE_ALLOCS)
-        return (struct figures){row->alloc_bytes, row->alloc_bytes_variance, row->alloc_objects,
-                                row->alloc_samples};
-    return (struct figures){row->inuse_bytes, row->inuse_bytes_variance, row->inuse_objects,
-                            row->inuse_samples};
-}
-
 /* Newton's iteration: the library links no libm. Halving the exponent makes a guess that is off by
  * a few per cent, and each step doubles the digits. */
 static double square_root(double value)
@@ -77,8 +62,8 @@ static void put_title(void)
                  text.profile == DUMP_PROFILE_ALLOCS ? "allocs" : "heap", moment);
     output_print(&text.output,
                  "one sample each %zu KiB on average; %lu samples of live objects, %lu in all\n",
-                 snapshot->interval_bytes / KiB, snapshot->total.inuse_samples,
-                 snapshot->total.alloc_samples);
+                 snapshot->interval_bytes / KiB, snapshot->total.inuse.samples,
+                 snapshot->total.alloc.samples);
     if (snapshot->lost_samples != 0 || snapshot->other_samples != 0)
         output_print(&text.output,
                      "%lu samples were lost for want of memory, %lu are under " FRAME_OTHER "\n",
@@ -97,9 +82,9 @@ static void put_amount(int64_t bytes, const char *what)
 static size_t requested_bytes(void)
 {
     const struct profile_row *total = &text.snapshot->total;
-    if (!(total->inuse_bytes > 0) || !(total->inuse_requested_bytes > 0))
+    if (!(total->inuse.bytes > 0) || !(total->inuse.requested_bytes > 0))
         return text.stats->live_bytes;
-    double share = total->inuse_requested_bytes / total->inuse_bytes;
+    double share = total->inuse.requested_bytes / total->inuse.bytes;
     return share < 1 ? (size_t)((double)text.stats->live_bytes * share) : text.stats->live_bytes;
 }
 
@@ -137,20 +122,20 @@ static void put_account(void)
                  stats->live_objects, stats->thread_count, stats->released_bytes);
 }
 
-static void put_estimate(const struct figures *figures)
+static void put_estimate(const struct estimate *estimate)
 {
-    put_bytes(figures->bytes);
+    put_bytes(estimate->bytes);
     output_text(&text.output, " \xc2\xb1 ");
-    put_bytes(error_95(figures->bytes_variance));
+    put_bytes(error_95(estimate->bytes_variance));
 }
 
 /* The exact figure beside the estimate shows whether the samples can be trusted. */
 static void put_total(void)
 {
-    struct figures total = figures_of(&text.snapshot->total);
+    const struct estimate *total = rows_estimate(&text.snapshot->total, text.profile);
     bool is_allocs = text.profile == DUMP_PROFILE_ALLOCS;
     output_text(&text.output, "\nBy the samples ");
-    put_estimate(&total);
+    put_estimate(total);
     output_print(&text.output, " (95 %%) %s", is_allocs ? "were ever allocated" : "are live");
     if (!is_allocs) {
         output_text(&text.output, "; by exact count ");
@@ -212,14 +197,15 @@ static void put_stack(const struct stack *stack)
 
 static void put_row(size_t number, const struct profile_row *row)
 {
-    struct figures figures = figures_of(row), total = figures_of(&text.snapshot->total);
-    if (text.profile != DUMP_PROFILE_ALLOCS)
-        total.bytes *= text.snapshot->calibration;
+    const struct estimate *estimate = rows_estimate(row, text.profile);
+    double total = rows_estimate(&text.snapshot->total, text.profile)->bytes;
+    if (text.profile == DUMP_PROFILE_HEAP)
+        total *= text.snapshot->calibration;
     output_print(&text.output, "%5zu. ", number);
-    put_estimate(&figures);
+    put_estimate(estimate);
     output_print(&text.output, "  %5.1f %%  %10.0f objects  %7lu samples\n",
-                 total.bytes > 0 ? 100 * figures.bytes / total.bytes : 0, figures.objects,
-                 figures.samples);
+                 total > 0 ? 100 * estimate->bytes / total : 0, estimate->objects,
+                 estimate->samples);
     put_stack(row->stack);
     output_text(&text.output, "\n");
 }
@@ -230,7 +216,7 @@ static void put_rows(const struct row_set *set, const struct row_order *order)
     size_t number = 0;
     for (size_t i = 0; i < order->count; i++) {
         const struct profile_row *row = &set->rows[order->indices[i]];
-        if (figures_of(row).samples != 0)
+        if (rows_estimate(row, text.profile)->samples != 0)
             put_row(++number, row);
     }
     if (number == 0)

@@ -29,16 +29,16 @@ static inline struct profile_row fake_row(const struct stack *stack, size_t obje
     double bytes = (double)object_bytes;
     return (struct profile_row){.stack = stack,
                                 .object_bytes = object_bytes,
-                                .alloc_objects = 2 * objects,
-                                .alloc_bytes = 2 * objects * bytes,
-                                .inuse_objects = objects,
-                                .inuse_bytes = objects * bytes,
-                                .inuse_requested_bytes = objects * bytes / 2,
-                                .inuse_bytes_variance = bytes * bytes,
-                                .alloc_bytes_variance = 2 * bytes * bytes,
-                                .inuse_objects_variance = 1,
-                                .alloc_samples = 4,
-                                .inuse_samples = 2};
+                                .alloc.objects = 2 * objects,
+                                .alloc.bytes = 2 * objects * bytes,
+                                .inuse.objects = objects,
+                                .inuse.bytes = objects * bytes,
+                                .inuse.requested_bytes = objects * bytes / 2,
+                                .inuse.bytes_variance = bytes * bytes,
+                                .alloc.bytes_variance = 2 * bytes * bytes,
+                                .inuse.objects_variance = 1,
+                                .alloc.samples = 4,
+                                .inuse.samples = 2};
 }
 
 static inline struct snapshot fake_snapshot(struct profile_row *rows, size_t count)
@@ -51,17 +51,8 @@ static inline struct snapshot fake_snapshot(struct profile_row *rows, size_t cou
                                 .lost_samples = 7,
                                 .other_samples = 3,
                                 .stack_count = count};
-    for (size_t i = 0; i < count; i++) {
-        snapshot.total.alloc_bytes += rows[i].alloc_bytes;
-        snapshot.total.alloc_objects += rows[i].alloc_objects;
-        snapshot.total.inuse_bytes += rows[i].inuse_bytes;
-        snapshot.total.inuse_objects += rows[i].inuse_objects;
-        snapshot.total.inuse_requested_bytes += rows[i].inuse_requested_bytes;
-        snapshot.total.inuse_bytes_variance += rows[i].inuse_bytes_variance;
-        snapshot.total.alloc_bytes_variance += rows[i].alloc_bytes_variance;
-        snapshot.total.alloc_samples += rows[i].alloc_samples;
-        snapshot.total.inuse_samples += rows[i].inuse_samples;
-    }
+    for (size_t i = 0; i < count; i++)
+        profile_row_add(&snapshot.total, &rows[i]);
     return snapshot;
 }
 

@@ -47,12 +47,12 @@ TEST(profile, a_sample_counts_one_over_its_probability)
     sample_tag tag = record_here(1000, 0.25);
     CHECK(tag != 0);
     struct profile_row row = row_of(1000);
-    CHECK(row.alloc_objects == 4 && row.inuse_objects == 4);
-    CHECK(row.alloc_bytes == 4000 && row.inuse_bytes == 4000);
-    CHECK(row.inuse_requested_bytes == 4 * 992);
-    CHECK(row.inuse_objects_variance == 0.75 / (0.25 * 0.25));
-    CHECK(row.inuse_bytes_variance == 1e6 * 0.75 / (0.25 * 0.25));
-    CHECK_EQUAL(row.alloc_samples, 1);
+    CHECK(row.alloc.objects == 4 && row.inuse.objects == 4);
+    CHECK(row.alloc.bytes == 4000 && row.inuse.bytes == 4000);
+    CHECK(row.inuse.requested_bytes == 4 * 992);
+    CHECK(row.inuse.objects_variance == 0.75 / (0.25 * 0.25));
+    CHECK(row.inuse.bytes_variance == 1e6 * 0.75 / (0.25 * 0.25));
+    CHECK_EQUAL(row.alloc.samples, 1);
     profile_forget(tag);
 }
 
@@ -61,10 +61,10 @@ TEST(profile, a_freed_sample_is_gone_from_what_lives_and_stays_in_what_was_alloc
     sample_tag tag = record_here(1100, 0.5);
     profile_forget(tag);
     struct profile_row row = row_of(1100);
-    CHECK(row.inuse_objects == 0 && row.inuse_bytes == 0 && row.inuse_requested_bytes == 0);
-    CHECK(row.inuse_bytes_variance == 0);
-    CHECK_EQUAL(row.inuse_samples, 0);
-    CHECK(row.alloc_objects == 2 && row.alloc_bytes == 2200);
+    CHECK(row.inuse.objects == 0 && row.inuse.bytes == 0 && row.inuse.requested_bytes == 0);
+    CHECK(row.inuse.bytes_variance == 0);
+    CHECK_EQUAL(row.inuse.samples, 0);
+    CHECK(row.alloc.objects == 2 && row.alloc.bytes == 2200);
 }
 
 TEST(profile, sums_that_do_not_divide_evenly_still_end_at_nothing)
@@ -75,9 +75,9 @@ TEST(profile, sums_that_do_not_divide_evenly_still_end_at_nothing)
         tags[i] = record_here(1200, 1 / (3.0 + i * 0.7));
     for (int i = SAMPLES - 1; i >= 0; i--)
         profile_forget(tags[(i * 37) % SAMPLES]);
-    CHECK(row_of(1200).inuse_bytes == 0);
-    CHECK(row_of(1200).inuse_objects == 0);
-    CHECK(row_of(1200).inuse_requested_bytes == 0);
+    CHECK(row_of(1200).inuse.bytes == 0);
+    CHECK(row_of(1200).inuse.objects == 0);
+    CHECK(row_of(1200).inuse.requested_bytes == 0);
 }
 
 TEST(profile, forgetting_no_sample_is_nothing)
@@ -122,13 +122,13 @@ TEST(profile, the_total_is_the_sum_of_the_rows)
     double bytes = 0, variance = 0;
     uint64_t samples = 0;
     for (size_t i = 0; i < snapshot.row_count; i++) {
-        bytes += snapshot.rows[i].inuse_bytes;
-        variance += snapshot.rows[i].inuse_bytes_variance;
-        samples += snapshot.rows[i].inuse_samples;
+        bytes += snapshot.rows[i].inuse.bytes;
+        variance += snapshot.rows[i].inuse.bytes_variance;
+        samples += snapshot.rows[i].inuse.samples;
     }
-    CHECK(fabs(snapshot.total.inuse_bytes - bytes) < 1e-6);
-    CHECK(fabs(snapshot.total.inuse_bytes_variance - variance) < 1);
-    CHECK_EQUAL(snapshot.total.inuse_samples, samples);
+    CHECK(fabs(snapshot.total.inuse.bytes - bytes) < 1e-6);
+    CHECK(fabs(snapshot.total.inuse.bytes_variance - variance) < 1);
+    CHECK_EQUAL(snapshot.total.inuse.samples, samples);
     CHECK_EQUAL(snapshot.interval_bytes, 65536);
     CHECK(snapshot.wall_clock_ns > 1600000000000000000u);
     snapshot_free(&snapshot);
@@ -177,7 +177,7 @@ static double sum_of_inuse(const struct snapshot *snapshot)
 {
     double bytes = 0;
     for (size_t i = 0; i < snapshot->row_count; i++)
-        bytes += snapshot->rows[i].inuse_bytes;
+        bytes += snapshot->rows[i].inuse.bytes;
     return bytes;
 }
 
@@ -188,11 +188,11 @@ TEST(profile, calibrated_rows_add_up_to_the_exact_count)
         tags[i] = i % 2 ? record_here(3000, 0.01) : record_there(5000, 0.02);
     struct snapshot snapshot;
     CHECK(snapshot_take(&snapshot));
-    double by_samples = snapshot.total.inuse_bytes, exact = by_samples * 1.1;
+    double by_samples = snapshot.total.inuse.bytes, exact = by_samples * 1.1;
     snapshot_calibrate(&snapshot, (size_t)exact);
     CHECK(fabs(sum_of_inuse(&snapshot) - exact) < 2);
     CHECK(fabs(snapshot.calibration - 1.1) < 1e-6);
-    CHECK(snapshot.total.inuse_bytes == by_samples);
+    CHECK(snapshot.total.inuse.bytes == by_samples);
     snapshot_free(&snapshot);
     for (size_t i = 0; i < array_count(tags); i++)
         profile_forget(tags[i]);
@@ -209,17 +209,17 @@ TEST(profile, calibration_leaves_alone_what_is_known_for_sure_and_makes_no_error
     }
     struct snapshot snapshot, before;
     CHECK(snapshot_take(&before) && snapshot_take(&snapshot));
-    snapshot_calibrate(&snapshot, (size_t)(snapshot.total.inuse_bytes * 1.2));
+    snapshot_calibrate(&snapshot, (size_t)(snapshot.total.inuse.bytes * 1.2));
     for (size_t i = 0; i < snapshot.row_count; i++) {
         const struct profile_row *row = &snapshot.rows[i], *was = &before.rows[i];
-        double ratio = was->inuse_bytes > 0 ? row->inuse_bytes / was->inuse_bytes : 1;
+        double ratio = was->inuse.bytes > 0 ? row->inuse.bytes / was->inuse.bytes : 1;
         if (row->object_bytes == SURE_BYTES)
             CHECK(ratio == 1);
         if (row->object_bytes == LIKELY_BYTES)
             CHECK(ratio > 1 && ratio < 1.01);
         if (row->object_bytes == UNLIKELY_BYTES)
             CHECK(ratio > 1.19);
-        CHECK(row->inuse_bytes_variance <= was->inuse_bytes_variance);
+        CHECK(row->inuse.bytes_variance <= was->inuse.bytes_variance);
     }
     snapshot_free(&snapshot);
     snapshot_free(&before);
@@ -234,7 +234,7 @@ TEST(profile, a_count_that_chance_does_not_explain_calibrates_nothing)
         tags[i] = record_here(3000, 0.5);
     struct snapshot snapshot;
     CHECK(snapshot_take(&snapshot));
-    double by_samples = snapshot.total.inuse_bytes;
+    double by_samples = snapshot.total.inuse.bytes;
     snapshot_calibrate(&snapshot, (size_t)(3 * by_samples));
     CHECK(sum_of_inuse(&snapshot) == by_samples);
     CHECK(snapshot.calibration == 1);
@@ -252,9 +252,9 @@ TEST(profile, a_snapshot_taken_while_threads_record_is_of_one_moment)
     size_t wrong = 0;
     for (int i = 0; i < SNAPSHOTS; i++) {
         struct profile_row row = row_of(1700);
-        wrong += row.inuse_samples > THREADS;
-        wrong += row.inuse_objects != 8 * (double)row.inuse_samples;
-        wrong += row.alloc_objects != 8 * (double)row.alloc_samples;
+        wrong += row.inuse.samples > THREADS;
+        wrong += row.inuse.objects != 8 * (double)row.inuse.samples;
+        wrong += row.alloc.objects != 8 * (double)row.alloc.samples;
     }
     is_over = true;
     for (int i = 0; i < THREADS; i++)
@@ -272,9 +272,9 @@ TEST(profile, memory_allocated_while_the_profiler_was_off_calibrates_nothing)
     sampler_set_interval(65536);
     struct snapshot snapshot;
     CHECK(snapshot_take(&snapshot));
-    snapshot_calibrate(&snapshot, (size_t)(snapshot.total.inuse_bytes * 1.1));
+    snapshot_calibrate(&snapshot, (size_t)(snapshot.total.inuse.bytes * 1.1));
     CHECK(snapshot.calibration == 1);
-    CHECK(sum_of_inuse(&snapshot) == snapshot.total.inuse_bytes);
+    CHECK(sum_of_inuse(&snapshot) == snapshot.total.inuse.bytes);
     snapshot_free(&snapshot);
     for (size_t i = 0; i < array_count(tags); i++)
         profile_forget(tags[i]);

@@ -72,12 +72,12 @@ TEST(stacktab, charges_and_discharges_add_up)
     stacktab_charge(site, 2, 1000);
     stacktab_discharge(site, 4, 900);
     struct site_counts counts = counts_of(site);
-    CHECK(counts.alloc_objects == 6 && counts.freed_objects == 4);
-    CHECK_EQUAL(counts.alloc_samples, 2);
-    CHECK_EQUAL(counts.freed_samples, 1);
-    CHECK(counts.alloc_requested_bytes == 4 * 900 + 2 * 1000);
-    CHECK(counts.freed_requested_bytes == 4 * 900);
-    CHECK(counts.alloc_variance == 4 * 3 + 2 * 1 && counts.freed_variance == 4 * 3);
+    CHECK(counts.alloc.objects == 6 && counts.freed.objects == 4);
+    CHECK_EQUAL(counts.alloc.samples, 2);
+    CHECK_EQUAL(counts.freed.samples, 1);
+    CHECK(counts.alloc.requested_bytes == 4 * 900 + 2 * 1000);
+    CHECK(counts.freed.requested_bytes == 4 * 900);
+    CHECK(counts.alloc.variance == 4 * 3 + 2 * 1 && counts.freed.variance == 4 * 3);
 }
 
 TEST(stacktab, a_freeze_shows_the_counts_of_its_moment)
@@ -88,15 +88,15 @@ TEST(stacktab, a_freeze_shows_the_counts_of_its_moment)
     stacktab_freeze();
     stacktab_charge(touched, 1, 10);
     stacktab_discharge(touched, 1, 10);
-    CHECK_EQUAL(stacktab_frozen_counts(touched).alloc_samples, 1);
-    CHECK_EQUAL(stacktab_frozen_counts(touched).freed_samples, 0);
-    CHECK_EQUAL(stacktab_frozen_counts(untouched).alloc_samples, 1);
+    CHECK_EQUAL(stacktab_frozen_counts(touched).alloc.samples, 1);
+    CHECK_EQUAL(stacktab_frozen_counts(touched).freed.samples, 0);
+    CHECK_EQUAL(stacktab_frozen_counts(untouched).alloc.samples, 1);
     stacktab_charge(untouched, 1, 10);
-    CHECK_EQUAL(stacktab_frozen_counts(untouched).alloc_samples, 1);
+    CHECK_EQUAL(stacktab_frozen_counts(untouched).alloc.samples, 1);
     stacktab_thaw();
-    CHECK_EQUAL(counts_of(touched).alloc_samples, 2);
-    CHECK_EQUAL(counts_of(touched).freed_samples, 1);
-    CHECK_EQUAL(counts_of(untouched).alloc_samples, 2);
+    CHECK_EQUAL(counts_of(touched).alloc.samples, 2);
+    CHECK_EQUAL(counts_of(touched).freed.samples, 1);
+    CHECK_EQUAL(counts_of(untouched).alloc.samples, 2);
 }
 
 TEST(stacktab, a_site_made_during_a_freeze_shows_nothing_yet)
@@ -104,9 +104,9 @@ TEST(stacktab, a_site_made_during_a_freeze_shows_nothing_yet)
     stacktab_freeze();
     struct site *site = intern(9, 5, 16);
     stacktab_charge(site, 1, 10);
-    CHECK_EQUAL(stacktab_frozen_counts(site).alloc_samples, 0);
+    CHECK_EQUAL(stacktab_frozen_counts(site).alloc.samples, 0);
     stacktab_thaw();
-    CHECK_EQUAL(counts_of(site).alloc_samples, 1);
+    CHECK_EQUAL(counts_of(site).alloc.samples, 1);
 }
 
 enum { THREADS = 4, PAIRS = 50000, FREEZES = 300 };
@@ -136,16 +136,16 @@ TEST(stacktab, a_freeze_is_consistent_while_threads_charge)
         stacktab_freeze();
         struct site_counts second = stacktab_frozen_counts(second_site);
         struct site_counts first = stacktab_frozen_counts(first_site);
-        uint64_t ahead = first.alloc_samples - second.alloc_samples;
-        torn += ahead > THREADS || first.alloc_objects != (double)first.alloc_samples;
-        torn += stacktab_frozen_counts(first_site).alloc_samples != first.alloc_samples;
+        uint64_t ahead = first.alloc.samples - second.alloc.samples;
+        torn += ahead > THREADS || first.alloc.objects != (double)first.alloc.samples;
+        torn += stacktab_frozen_counts(first_site).alloc.samples != first.alloc.samples;
         stacktab_thaw();
     }
     is_over = true;
     for (int i = 0; i < THREADS; i++)
         pthread_join(threads[i], NULL);
     CHECK_EQUAL(torn, 0);
-    CHECK_EQUAL(counts_of(first_site).alloc_samples, counts_of(second_site).alloc_samples);
+    CHECK_EQUAL(counts_of(first_site).alloc.samples, counts_of(second_site).alloc.samples);
 }
 
 static void *intern_same(void *sites)
@@ -177,7 +177,7 @@ TEST(stacktab, a_fork_within_a_freeze_leaves_the_child_thawed)
     stacktab_fork_prepare();
     stacktab_fork_child();
     stacktab_charge(site, 1, 1);
-    CHECK_EQUAL(counts_of(site).alloc_samples, 2);
+    CHECK_EQUAL(counts_of(site).alloc.samples, 2);
 }
 
 static size_t walk_sites(void)

@@ -143,7 +143,7 @@ TEST(text, an_allocs_profile_shows_what_was_ever_allocated)
 {
     struct profile_row rows[2] = {fake_row(NULL, 1 << 20, 6),
                                   fake_row(fake_stack(two_frames, 2, false), 1 << 20, 5)};
-    rows[0].alloc_bytes = 8 << 20;
+    rows[0].alloc.bytes = 8 << 20;
     struct snapshot snapshot = fake_snapshot(rows, 2);
     CHECK(write_and_show(&snapshot, &fake_stats, DUMP_PROFILE_ALLOCS, true));
     CHECK(says("allocs profile"));
@@ -158,8 +158,8 @@ TEST(text, stacks_whose_objects_are_all_freed_are_left_out)
 {
     struct profile_row rows[2] = {fake_row(fake_stack(two_frames, 1, false), 1 << 20, 6),
                                   fake_row(fake_stack(two_frames + 1, 1, false), 1 << 20, 5)};
-    rows[1].inuse_bytes = rows[1].inuse_objects = 0;
-    rows[1].inuse_samples = 0;
+    rows[1].inuse.bytes = rows[1].inuse.objects = 0;
+    rows[1].inuse.samples = 0;
     struct snapshot snapshot = fake_snapshot(rows, 2);
     CHECK(write_and_show(&snapshot, &fake_stats, DUMP_PROFILE_HEAP, true));
     CHECK(says("one_caller"));
@@ -190,7 +190,7 @@ TEST(text, it_says_which_stacks_were_cut_where_and_why)
     stacks[1]->end = STACK_TOO_DEEP;
     stacks[2]->end = STACK_UNREADABLE;
     stacks[3]->end = stacks[4]->end = STACK_NO_RULE;
-    rows[4].alloc_samples = 24;
+    rows[4].alloc.samples = 24;
     struct snapshot snapshot = fake_snapshot(rows, 5);
     CHECK(write_and_show(&snapshot, &fake_stats, DUMP_PROFILE_HEAP, true));
     CHECK(says("stacks: 10.0 % of 40 samples have whole ones\n"
