@@ -2,6 +2,7 @@
 #include "prof/unwind.h"
 
 #include <errno.h>
+#include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -77,39 +78,108 @@ enum { PROBE_BYTES = 4096, FRAME_BYTES_MAX = 8 << 20 };
 /* A frame as it is stepped through. */
 struct cursor {
     uintptr_t pc, sp, fp;
-    uintptr_t scratch; // known where the thread was interrupted
-    bool is_exact; // pc is not a return address but where the thread was interrupted
-    bool is_guess; // led to by a frame pointer that nobody vouches for
+    const uintptr_t *registers; // as the kernel keeps them, where a signal interrupted; else NULL
+    bool is_exact;              // pc is not a return address but where the thread was interrupted
+    bool is_guess;              // led to by a frame pointer that nobody vouches for
 };
 
 /* Where the kernel keeps what a signal interrupted, from the stack pointer of its frame. */
 #if defined(__x86_64__)
-enum { SIGNAL_SCRATCH = 56, SIGNAL_FP = 120, SIGNAL_SP = 160, SIGNAL_PC = 168 };
+enum { SIGNAL_REGISTERS = 40, SIGNAL_FP = 120, SIGNAL_SP = 160, SIGNAL_PC = 168 };
 enum { RED_ZONE_BYTES = 128 }; // below the stack pointer, which the kernel leaves alone
+
+/* mov $15, %rax; syscall: the call of the kernel that a signal handler returns to */
+static const uint8_t signal_return[] = {0x48, 0xc7, 0xc0, 0x0f, 0x00, 0x00, 0x00, 0x0f, 0x05};
 
 HPM_INLINE void capture(struct cursor *cursor)
 {
     __asm__ volatile("lea 0(%%rip), %0\n\tmov %%rsp, %1\n\tmov %%rbp, %2"
                      : "=r"(cursor->pc), "=r"(cursor->sp), "=r"(cursor->fp));
-    cursor->scratch = 0;
+    cursor->registers = NULL;
     cursor->is_exact = true;
     cursor->is_guess = false;
 }
+
+/* With the registers a function keeps for its caller; by the numbers of the unwind table. */
+HPM_INLINE bool capture_kept(struct cursor *cursor, unsigned number, uintptr_t *value)
+{
+    uintptr_t kept[16];
+    __asm__ volatile("lea 0(%%rip), %0\n\tmov %%rsp, %1\n\tmov %%rbp, %2\n\tmov %%rbx, %3\n\t"
+                     "mov %%r12, %4\n\tmov %%r13, %5\n\tmov %%r14, %6\n\tmov %%r15, %7"
+                     : "=&r"(cursor->pc), "=&r"(cursor->sp), "=&r"(cursor->fp), "=m"(kept[3]),
+                       "=m"(kept[12]), "=m"(kept[13]), "=m"(kept[14]), "=m"(kept[15]));
+    cursor->registers = NULL;
+    cursor->is_exact = true;
+    cursor->is_guess = false;
+    bool is_kept = number == 3 || (number >= 12 && number <= 15);
+    *value = is_kept ? kept[number] : 0;
+    return is_kept;
+}
+
+/* The kernel's order is not that of the unwind table's numbers. */
+static uintptr_t register_of(const struct cursor *cursor, unsigned number)
+{
+    static const uint8_t places[16] = {13, 12, 14, 11, 9, 8, 10, 15, 0, 1, 2, 3, 4, 5, 6, 7};
+    return cursor->registers[places[number % 16]];
+}
+
+static uintptr_t link_of(const struct cursor *cursor)
+{
+    (void)cursor;
+    return 0;
+}
+
+HPM_INLINE uintptr_t unsigned_address(uintptr_t address)
+{
+    return address;
+}
 #else
-enum { SIGNAL_REGISTERS = 312, SIGNAL_FP = SIGNAL_REGISTERS + 29 * 8,
-       SIGNAL_SP = SIGNAL_REGISTERS + 31 * 8, SIGNAL_PC = SIGNAL_REGISTERS + 32 * 8,
-       SIGNAL_SCRATCH = SIGNAL_PC };
+enum {
+    SIGNAL_REGISTERS = 312,
+    SIGNAL_FP = SIGNAL_REGISTERS + 29 * 8,
+    SIGNAL_SP = SIGNAL_REGISTERS + 31 * 8,
+    SIGNAL_PC = SIGNAL_REGISTERS + 32 * 8
+};
 enum { RED_ZONE_BYTES = 0 };
+
+/* mov x8, 139; svc 0: the call of the kernel that a signal handler returns to */
+static const uint8_t signal_return[] = {0x68, 0x11, 0x80, 0xd2, 0x01, 0x00, 0x00, 0xd4};
 
 HPM_INLINE void capture(struct cursor *cursor)
 {
-    cursor->fp = (uintptr_t)__builtin_frame_address(0);
-    cursor->sp = cursor->fp;
-    cursor->pc = ((uintptr_t *)cursor->fp)[1];
-    cursor->fp = ((uintptr_t *)cursor->fp)[0];
-    cursor->scratch = 0;
-    cursor->is_exact = false;
+    __asm__ volatile("adr %0, .\n\tmov %1, sp\n\tmov %2, x29"
+                     : "=&r"(cursor->pc), "=&r"(cursor->sp), "=&r"(cursor->fp));
+    cursor->registers = NULL;
+    cursor->is_exact = true;
     cursor->is_guess = false;
+}
+
+/* No compiler counts a frame from one of the others here. */
+HPM_INLINE bool capture_kept(struct cursor *cursor, unsigned number, uintptr_t *value)
+{
+    (void)number;
+    capture(cursor);
+    *value = 0;
+    return false;
+}
+
+static uintptr_t register_of(const struct cursor *cursor, unsigned number)
+{
+    return cursor->registers[number % 31];
+}
+
+static uintptr_t link_of(const struct cursor *cursor)
+{
+    return register_of(cursor, 30);
+}
+
+/* Code built with pointer authentication keeps a signature in the upper bits: xpaclri takes it off,
+ * and is a hint that does nothing on processors that make none. */
+HPM_INLINE uintptr_t unsigned_address(uintptr_t address)
+{
+    register uintptr_t link __asm__("x30") = address;
+    __asm__("hint 7" : "+r"(link));
+    return link;
 }
 #endif
 
@@ -177,9 +247,9 @@ HPM_INLINE bool read_word(const struct cursor *cursor, uintptr_t address, uintpt
 static bool step_signal(struct cursor *cursor)
 {
     struct cursor next = {.is_exact = true, .is_guess = cursor->is_guess};
+    next.registers = (const uintptr_t *)(cursor->sp + SIGNAL_REGISTERS);
     if (!read_word(cursor, cursor->sp + SIGNAL_PC, &next.pc) ||
         !read_word(cursor, cursor->sp + SIGNAL_SP, &next.sp) ||
-        !read_word(cursor, cursor->sp + SIGNAL_SCRATCH, &next.scratch) ||
         !read_word(cursor, cursor->sp + SIGNAL_FP, &next.fp))
         return false;
     if (!probe(next.sp)) // it may be no signal's frame
@@ -187,6 +257,13 @@ static bool step_signal(struct cursor *cursor)
     begin_at(&readable, next.sp);
     *cursor = next;
     return true;
+}
+
+/* C libraries without an unwind table (musl's has none) have no entry for it either. */
+static bool is_signal_return(const struct cursor *cursor)
+{
+    return !cursor->is_exact && probe(cursor->pc) && probe(cursor->pc + 8) &&
+           memcmp((const void *)cursor->pc, signal_return, sizeof(signal_return)) == 0;
 }
 
 /* What was readable before need not be so still, unless it is under a frame in use: the pages of a
@@ -207,47 +284,132 @@ static bool step_frame_pointer(struct cursor *cursor)
     if (!read_word(cursor, cursor->fp, &next.fp) ||
         !read_word(cursor, cursor->fp + sizeof(uintptr_t), &next.pc))
         return false;
+    next.pc = unsigned_address(next.pc);
     *cursor = next;
     return true;
 }
 
-HPM_INLINE uintptr_t base_of(const struct cursor *cursor, struct step step)
+enum { STEPPED = STACK_ENDS };  // beside the ends
+enum { AGAIN_STEPS_MAX = 256 }; // of a second walk
+
+static HPM_TLS bool is_again; // in a second walk: it begins no third one
+
+static unsigned step_again(struct cursor *cursor);
+
+/* Follows one register from frame to frame, as step_out follows the two that frames are counted
+ * from. */
+static bool step_with(struct cursor *cursor, unsigned number, uintptr_t *value)
 {
-    if (likely(step.kind == STEP_SP))
-        return cursor->sp;
-    return unlikely(step.kind == STEP_SCRATCH) ? cursor->scratch : cursor->fp;
+    struct cursor inner = *cursor;
+    struct kept_register kept = unwind_cache_kept(inner.pc - !inner.is_exact, number);
+    if (step_again(cursor) != STEPPED)
+        return false;
+    if (cursor->registers != NULL)
+        *value = register_of(cursor, number);
+    else if (kept.is_saved)
+        return read_word(&inner, cursor->sp + (uintptr_t)kept.offset, value);
+    return cursor->registers != NULL || kept.is_known;
 }
 
-static bool step_rule(struct cursor *cursor, struct step step)
+static bool is_same_frame(const struct cursor *a, const struct cursor *b)
 {
-    uintptr_t frame = base_of(cursor, step) + (uintptr_t)(intptr_t)step.offset;
-    if (step.kind == STEP_FP_SAVED && !read_word(cursor, frame, &frame))
+    return a->sp == b->sp && a->pc == b->pc;
+}
+
+/* A register's value in the frame that the cursor came to: from this very place all is walked once
+ * more, slowly. It is for the loader's, in which a function is found at its first call. */
+static HPM_NOINLINE bool find_register(const struct cursor *wanted, unsigned number,
+                                       uintptr_t *value)
+{
+    struct cursor cursor;
+    if (is_again || !capture_kept(&cursor, number, value))
         return false;
-    struct cursor next = {.sp = frame, .fp = cursor->fp, .is_guess = cursor->is_guess};
-    if (frame <= cursor->sp || !read_word(cursor, frame + (uintptr_t)(step.ra_offset * 8), &next.pc))
-        return false;
-    if (step.fp_rule != FP_SAME) {
-        uintptr_t base = step.fp_rule == FP_AT_FRAME ? frame : cursor->fp;
-        if (!read_word(cursor, base + (uintptr_t)(intptr_t)(step.fp_offset * 8), &next.fp))
-            return false;
+    is_again = true;
+    struct readable known = readable; // perhaps of another stack, if a handler runs on its own
+    readable = (struct readable){0, 0};
+    begin_at(&readable, cursor.sp);
+    bool is_known = true;
+    for (size_t i = 0; i < AGAIN_STEPS_MAX && is_known && !is_same_frame(&cursor, wanted); i++)
+        is_known = step_with(&cursor, number, value);
+    readable = known;
+    is_again = false;
+    return is_known && is_same_frame(&cursor, wanted);
+}
+
+/* The frame address, where it is in neither of the two registers that are always known. */
+static HPM_NOINLINE bool find_frame(const struct cursor *cursor, struct step step, uintptr_t *frame)
+{
+    uintptr_t offset = (uintptr_t)(intptr_t)step.offset;
+    if (step.kind == STEP_REGISTER) {
+        uintptr_t value = 0;
+        bool is_found = cursor->registers != NULL;
+        if (is_found)
+            value = register_of(cursor, (unsigned)step.extra);
+        else
+            is_found = find_register(cursor, (unsigned)step.extra, &value);
+        *frame = value + offset;
+        return is_found;
     }
+    bool is_read =
+        read_word(cursor, (step.kind == STEP_SP_SAVED ? cursor->sp : cursor->fp) + offset, frame);
+    *frame += (uintptr_t)(step.extra * 8);
+    return is_read;
+}
+
+/* `ra_place` is where the return address is saved. */
+HPM_INLINE bool read_frame_pointer(const struct cursor *cursor, struct step step,
+                                   uintptr_t ra_place, uintptr_t *fp)
+{
+    if (step.fp_rule == FP_SAME) {
+        *fp = cursor->fp;
+        return true;
+    }
+    uintptr_t base = step.fp_rule == FP_AT_RA ? ra_place : cursor->fp;
+    return read_word(cursor, base + (uintptr_t)(intptr_t)(step.fp_offset * 8), fp);
+}
+
+HPM_INLINE bool step_rule(struct cursor *cursor, struct step step)
+{
+    uintptr_t base = step.kind == STEP_SP ? cursor->sp : cursor->fp;
+    uintptr_t frame = base + (uintptr_t)(intptr_t)step.offset;
+    if (unlikely(step.kind > STEP_FP) && !find_frame(cursor, step, &frame))
+        return false;
+    struct cursor next = {.sp = frame, .is_guess = cursor->is_guess};
+    uintptr_t ra_place = frame + (uintptr_t)(step.ra_offset * 8);
+    if (frame <= cursor->sp || !read_word(cursor, ra_place, &next.pc) ||
+        !read_frame_pointer(cursor, step, ra_place, &next.fp))
+        return false;
+    next.pc = unsigned_address(next.pc);
     *cursor = next;
     return true;
 }
 
-enum { STEPPED = STACK_ENDS }; // beside the ends
+/* Only a function that was interrupted has its return address in a register yet. */
+static HPM_NOINLINE bool step_link(struct cursor *cursor, struct step step)
+{
+    struct cursor next = {.sp = cursor->sp + (uintptr_t)(intptr_t)step.offset,
+                          .is_guess = cursor->is_guess};
+    if (cursor->registers == NULL || next.sp < cursor->sp ||
+        !read_frame_pointer(cursor, step, next.sp, &next.fp))
+        return false;
+    next.pc = unsigned_address(link_of(cursor));
+    *cursor = next;
+    return true;
+}
 
 /* A return address may be the first byte after its function: the call lies before it. */
-static unsigned step_out(struct cursor *cursor)
+HPM_INLINE unsigned step_out(struct cursor *cursor)
 {
     struct step rule = unwind_cache_get(cursor->is_exact ? cursor->pc : cursor->pc - 1);
     bool stepped;
     unsigned otherwise = STACK_UNREADABLE;
-    if (likely(rule.kind >= STEP_SP && rule.kind <= STEP_SCRATCH))
+    if (likely(rule.kind >= STEP_SP && rule.kind <= STEP_REGISTER))
         stepped = step_rule(cursor, rule);
+    else if (rule.kind == STEP_LINK)
+        stepped = step_link(cursor, rule);
     else if (rule.kind == STEP_END)
         return STACK_WHOLE;
-    else if (rule.kind == STEP_SIGNAL)
+    else if (rule.kind == STEP_SIGNAL || (rule.kind == STEP_UNKNOWN && is_signal_return(cursor)))
         stepped = step_signal(cursor);
     else {
         stepped = step_frame_pointer(cursor);
@@ -256,6 +418,11 @@ static unsigned step_out(struct cursor *cursor)
     if (stepped && cursor->pc >= PROBE_BYTES)
         return STEPPED;
     return stepped && !cursor->is_guess ? STACK_WHOLE : otherwise;
+}
+
+static unsigned step_again(struct cursor *cursor)
+{
+    return step_out(cursor);
 }
 
 size_t unwind_walk(uintptr_t *frames, size_t max, enum stack_end *end)

@@ -95,14 +95,13 @@ static uintptr_t find_record_locked(const struct loaded_object *object, uintptr_
     return low > 0 ? object->frames + (uint32_t)records.words[low - 1] : 0;
 }
 
-static struct step step_in_locked(const struct loaded_object *object, uintptr_t address)
+static uintptr_t record_in_locked(const struct loaded_object *object, uintptr_t address)
 {
-    uintptr_t record = object->frames != 0 ? find_record_locked(object, address) : 0;
-    return unwind_cfi_step_at(object, record, address);
+    return object->frames != 0 ? find_record_locked(object, address) : 0;
 }
 
-/* After something was unloaded, another object may lie where one is known. What is found right after
- * a look at the mappings is remembered even when it is nothing. */
+/* After something was unloaded, another object may lie where one is known. What is found right
+ * after a look at the mappings is remembered even when it is nothing. */
 static struct step find_step_locked(uintptr_t address, bool *is_final)
 {
     *is_final = true;
@@ -113,7 +112,9 @@ static struct step find_step_locked(uintptr_t address, bool *is_final)
         *is_final = objects_refresh(false);
         object = objects_find(address);
     }
-    return object != NULL ? step_in_locked(object, address) : (struct step){.kind = STEP_UNKNOWN};
+    if (object == NULL)
+        return (struct step){.kind = STEP_UNKNOWN};
+    return unwind_cfi_step_at(object, record_in_locked(object, address), address);
 }
 
 static HPM_NOINLINE struct step get_slow(uintptr_t address)
@@ -140,6 +141,17 @@ struct step unwind_cache_get(uintptr_t address)
     if (likely((check ^ word ^ atomic_load_explicit(&generation, memory_order_relaxed)) == address))
         return step_of(word);
     return get_slow(address);
+}
+
+struct kept_register unwind_cache_kept(uintptr_t address, unsigned number)
+{
+    struct kept_register kept = {.is_known = false};
+    lock_acquire(&cache_lock);
+    const struct loaded_object *object = objects_find(address);
+    if (object != NULL)
+        kept = unwind_cfi_kept_at(object, record_in_locked(object, address), address, number);
+    lock_release(&cache_lock);
+    return kept;
 }
 
 void unwind_cache_init(void)

@@ -3,10 +3,10 @@
 #include "prof/unwind_reader.h"
 
 #if defined(__x86_64__)
-/* REG_SCRATCH: gcc aligns a stack by it (its "dynamic realign argument pointer"). */
-enum { REG_FP = 6, REG_SP = 7, REG_SCRATCH = 10, REG_RA = 16, REG_PC = 16 };
+enum { REG_FP = 6, REG_SP = 7, REGISTERS = 16, REG_PC = 16, HAS_LINK = false };
 #else
-enum { REG_FP = 29, REG_SP = 31, REG_SCRATCH = -1, REG_RA = 30, REG_PC = -1 };
+/* There is no program counter among the numbers: that of a register which is none. */
+enum { REG_FP = 29, REG_SP = 31, REGISTERS = 31, REG_PC = 32, HAS_LINK = true };
 #endif
 
 enum { ENCODING_OMIT = 0xff, REMEMBERED_MAX = 8 };
@@ -21,8 +21,9 @@ struct rule {
 struct row {
     bool cfa_is_expression;
     uint64_t cfa_register;
-    int64_t cfa_offset; // of an expression: the base register's offset; it is then read
-    struct rule fp, ra;
+    int64_t cfa_offset; // of an expression: the base register's offset; it is then read,
+    uint64_t cfa_added; // and this added
+    struct rule fp, ra, wanted;
 };
 
 struct unit { // what a CIE says
@@ -39,6 +40,7 @@ struct machine {
     unsigned remembered_count;
     uintptr_t location;
     uintptr_t address; // which the row is wanted for
+    uint64_t wanted;   // a register that is wanted beside those a step needs
     const struct unit *unit;
 };
 
@@ -141,29 +143,30 @@ static bool read_cie(const struct loaded_object *object, uintptr_t at, struct un
            (augmentation[0] == '\0' || augmentation[0] == 'z');
 }
 
-static struct rule *rule_of(struct row *row, const struct unit *unit, uint64_t number)
+static struct rule *rule_of(const struct machine *machine, struct row *row, uint64_t number)
 {
     static struct rule ignored;
     if (number == REG_FP)
         return &row->fp;
-    return number == unit->ra_register ? &row->ra : &ignored;
+    if (number == machine->unit->ra_register)
+        return &row->ra;
+    return number == machine->wanted ? &row->wanted : &ignored;
 }
 
 static void set_rule(struct machine *machine, uint64_t number, enum rule_kind kind, int64_t offset)
 {
-    *rule_of(&machine->row, machine->unit, number) = (struct rule){kind, offset};
+    *rule_of(machine, &machine->row, number) = (struct rule){kind, offset};
 }
 
 static void restore_rule(struct machine *machine, uint64_t number)
 {
-    *rule_of(&machine->row, machine->unit, number) =
-        *rule_of(&machine->initial, machine->unit, number);
+    *rule_of(machine, &machine->row, number) = *rule_of(machine, &machine->initial, number);
 }
 
-/* DW_OP_breg0 + n with an offset, and a DW_OP_deref behind it when `wants_deref`: all that compilers
- * use it for in code that calls. Returns false for any other expression. */
-static bool read_expression(struct reader *reader, bool wants_deref, uint64_t *base,
-                            int64_t *offset)
+/* DW_OP_breg0 + n with an offset; with `added`, also a DW_OP_deref behind it, and what a
+ * DW_OP_plus_uconst adds: a frame address that was put on the stack, which is all that compilers
+ * and writers of assembly use it for. Returns false for any other expression. */
+static bool read_expression(struct reader *reader, uint64_t *base, int64_t *offset, uint64_t *added)
 {
     uint64_t length = reader_uleb(reader);
     if (reader->is_broken || length > reader->limit - reader->at) {
@@ -175,8 +178,14 @@ static bool read_expression(struct reader *reader, bool wants_deref, uint64_t *b
     *base = operation - 0x70u;
     *offset = reader_sleb(reader);
     bool is_plain = operation >= 0x70 && operation <= 0x8f && reader->at <= end;
-    if (is_plain && wants_deref)
+    if (is_plain && added != NULL) {
         is_plain = reader->at < end && reader_u8(reader) == 0x06;
+        *added = 0;
+        if (is_plain && reader->at < end) {
+            is_plain = reader_u8(reader) == 0x23;
+            *added = reader_uleb(reader);
+        }
+    }
     is_plain = is_plain && reader->at == end;
     reader->at = end;
     return is_plain;
@@ -241,7 +250,7 @@ static void define_cfa_expression(struct machine *machine, struct reader *reader
     int64_t offset;
     bool is_offset = evaluate(*reader, machine->address, &offset);
     row->cfa_is_expression = true;
-    if (!read_expression(reader, true, &row->cfa_register, &row->cfa_offset))
+    if (!read_expression(reader, &row->cfa_register, &row->cfa_offset, &row->cfa_added))
         row->cfa_register = UINT64_MAX;
     if (is_offset)
         define_cfa(machine, REG_SP, offset);
@@ -252,8 +261,9 @@ static void define_expression(struct machine *machine, struct reader *reader, bo
 {
     uint64_t number = reader_uleb(reader), base;
     int64_t offset;
-    bool is_plain = read_expression(reader, false, &base, &offset);
-    set_rule(machine, number, is_plain && is_place && base == REG_FP ? RULE_EXPRESSION : RULE_OTHER, offset);
+    bool is_plain = read_expression(reader, &base, &offset, NULL);
+    set_rule(machine, number, is_plain && is_place && base == REG_FP ? RULE_EXPRESSION : RULE_OTHER,
+             offset);
 }
 
 static void remember(struct machine *machine, struct reader *reader)
@@ -414,30 +424,49 @@ static bool fits_words(int64_t bytes, int64_t limit)
     return bytes % (int64_t)sizeof(uintptr_t) == 0 && bytes / 8 >= -limit && bytes / 8 < limit;
 }
 
+/* STEP_UNKNOWN for a frame address that no step can say. */
+static enum step_kind kind_of(const struct row *row)
+{
+    bool is_link = row->ra.kind == RULE_SAME;
+    if (row->cfa_offset < -(1 << 19) || row->cfa_offset >= 1 << 19)
+        return STEP_UNKNOWN;
+    if (is_link)
+        return HAS_LINK && row->cfa_register == REG_SP && !row->cfa_is_expression ? STEP_LINK
+                                                                                  : STEP_UNKNOWN;
+    if (row->cfa_register == REG_SP)
+        return row->cfa_is_expression ? STEP_SP_SAVED : STEP_SP;
+    if (row->cfa_register == REG_FP)
+        return row->cfa_is_expression ? STEP_FP_SAVED : STEP_FP;
+    return row->cfa_register < REGISTERS && !row->cfa_is_expression ? STEP_REGISTER : STEP_UNKNOWN;
+}
+
 static struct step pack(const struct row *row)
 {
     struct step step = {.kind = STEP_UNKNOWN};
     if (row->ra.kind == RULE_UNDEFINED)
         step.kind = STEP_END;
-    if (row->ra.kind != RULE_AT_CFA || !fits_words(row->ra.offset, 128) ||
-        row->cfa_offset < -(1 << 19) || row->cfa_offset >= 1 << 19)
+    if ((row->ra.kind != RULE_AT_CFA && row->ra.kind != RULE_SAME) ||
+        !fits_words(row->ra.offset, INT16_MAX) ||
+        (row->cfa_is_expression && (row->cfa_added % 8 != 0 || row->cfa_added / 8 >= 32)))
         return step;
     if (row->fp.kind == RULE_AT_CFA || row->fp.kind == RULE_EXPRESSION) {
-        if (!fits_words(row->fp.offset, 2048))
+        bool is_at_ra = row->fp.kind == RULE_AT_CFA;
+        int64_t offset =
+            (int64_t)((uint64_t)row->fp.offset - (is_at_ra ? (uint64_t)row->ra.offset : 0));
+        if (!fits_words(offset, 2048))
             return step;
-        step.fp_rule = row->fp.kind == RULE_AT_CFA ? FP_AT_FRAME : FP_AT_FP;
-        step.fp_offset = (int32_t)(row->fp.offset / 8);
+        step.fp_rule = is_at_ra ? FP_AT_RA : FP_AT_FP;
+        step.fp_offset = (int32_t)(offset / 8);
     } else if (row->fp.kind == RULE_OTHER) {
         return step;
     }
-    if (row->cfa_register == REG_FP)
-        step.kind = row->cfa_is_expression ? STEP_FP_SAVED : STEP_FP;
-    else if (row->cfa_register == REG_SP)
-        step.kind = row->cfa_is_expression ? STEP_UNKNOWN : STEP_SP;
-    else if (row->cfa_register == REG_SCRATCH)
-        step.kind = row->cfa_is_expression ? STEP_UNKNOWN : STEP_SCRATCH;
+    step.kind = (uint8_t)kind_of(row);
+    if (step.kind == STEP_REGISTER)
+        step.extra = (int8_t)(row->cfa_register & 31);
+    else if (row->cfa_is_expression)
+        step.extra = (int8_t)(row->cfa_added / 8 & 31);
     step.offset = (int32_t)row->cfa_offset;
-    step.ra_offset = (int8_t)(row->ra.offset / 8);
+    step.ra_offset = (int16_t)(row->ra.offset / 8);
     return step;
 }
 
@@ -470,20 +499,49 @@ uintptr_t unwind_cfi_next(const struct loaded_object *object, uintptr_t at, uint
     return record.is_broken ? 0 : record.limit;
 }
 
-struct step unwind_cfi_step_at(const struct loaded_object *object, uintptr_t fde, uintptr_t address)
+enum { WANTS_NONE = REG_PC };
+enum outcome { NO_ROW, ROW, SIGNAL_FRAME };
+
+/* The row for the address. */
+static enum outcome find_row(const struct loaded_object *object, uintptr_t fde, uintptr_t address,
+                             uint64_t wanted, struct row *row)
 {
-    const struct step unknown = {.kind = STEP_UNKNOWN};
     struct code code;
     fde = fde != 0 ? fde : find_fde(object, address);
     if (fde == 0 || !read_fde(object, fde, &code) || address - code.start >= code.bytes)
-        return unknown;
+        return NO_ROW;
     if (code.unit.is_signal)
-        return (struct step){.kind = STEP_SIGNAL};
-    struct machine machine = {.unit = &code.unit, .location = code.start, .address = address};
+        return SIGNAL_FRAME;
+    struct machine machine = {
+        .unit = &code.unit, .location = code.start, .address = address, .wanted = wanted};
     struct reader program = reader_at(object, code.unit.program, code.unit.program_limit);
     if (!run_program(&machine, &program, UINTPTR_MAX))
-        return unknown;
+        return NO_ROW;
     machine.initial = machine.row;
     machine.location = code.start;
-    return run_program(&machine, &code.program, address) ? pack(&machine.row) : unknown;
+    if (!run_program(&machine, &code.program, address))
+        return NO_ROW;
+    *row = machine.row;
+    return ROW;
+}
+
+struct step unwind_cfi_step_at(const struct loaded_object *object, uintptr_t fde, uintptr_t address)
+{
+    struct row row;
+    enum outcome outcome = find_row(object, fde, address, WANTS_NONE, &row);
+    if (outcome == ROW)
+        return pack(&row);
+    return (struct step){.kind = outcome == SIGNAL_FRAME ? STEP_SIGNAL : STEP_UNKNOWN};
+}
+
+struct kept_register unwind_cfi_kept_at(const struct loaded_object *object, uintptr_t fde,
+                                        uintptr_t address, unsigned number)
+{
+    struct row row;
+    if (find_row(object, fde, address, number, &row) != ROW)
+        return (struct kept_register){.is_known = false};
+    return (struct kept_register){.is_known = row.wanted.kind == RULE_SAME ||
+                                              row.wanted.kind == RULE_AT_CFA,
+                                  .is_saved = row.wanted.kind == RULE_AT_CFA,
+                                  .offset = row.wanted.offset};
 }

@@ -22,6 +22,11 @@ static void try_address(const struct loaded_object *object, uintptr_t address)
     struct step step = unwind_cfi_step(object, address);
     if (step.kind > STEP_SIGNAL || step.fp_rule > FP_AT_FP)
         abort();
+    if (step.kind == STEP_REGISTER && step.extra < 0)
+        abort();
+    struct kept_register kept = unwind_cfi_kept_at(object, 0, address, (unsigned)address % 17);
+    if (kept.is_saved && !kept.is_known)
+        abort();
 }
 
 static void try_named(const struct loaded_object *object, const uint8_t *segment, size_t bytes)

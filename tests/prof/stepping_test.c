@@ -1,6 +1,7 @@
 /* A walk at every instruction of functions without frame pointers, of the C library's too: from the
  * handler of the processor's trap after each. What the stack is, is known from watching every call
- * and return; the walk must find just that, whatever of a frame is set up or torn down already. */
+ * and return; the walk must find just that, whatever of a frame is set up or torn down already. Built
+ * twice: bound when loaded, and lazily, where each first call goes through the loader. */
 #define _GNU_SOURCE
 #include <alloca.h>
 #include <dlfcn.h>

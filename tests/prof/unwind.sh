@@ -3,14 +3,9 @@
 # UNWIND_LONG=1 each program goes on until about 100,000 stacks were compared.
 # shellcheck source=tests/preload/common.bash
 . "$(dirname "$0")/../preload/common.bash"
+# shellcheck source=tests/prof/unwind.bash
+. "$(dirname "$0")/unwind.bash"
 
-cc=${CC:-cc}
-cxx=${CXX:-c++}
-long=${UNWIND_LONG:-0}
-totals=$work/totals
-mkdir "$totals"
-chmod 1777 "$totals"
-rooms=$top_srcdir/src/prof
 
 [ "$(uname -m)" = x86_64 ] || skip_all "compared on x86-64 only"
 echo '#include <libunwind.h>' >"$work/probe.c"
@@ -18,20 +13,12 @@ echo '#include <libunwind.h>' >"$work/probe.c"
 $cc -fsyntax-only "$work/probe.c" 2>/dev/null || skip_all "there is no libunwind-dev"
 # shellcheck disable=SC2086
 $cc -std=gnu11 -O2 -g -fPIC -shared -fvisibility=hidden -I"$top_srcdir/src" -I"$top_builddir" \
-    -o "$work/unwindcmp.so" "$top_srcdir/tests/prof/unwindcmp.c" "$rooms/unwind.c" \
-    "$rooms/unwind_cfi.c" "$rooms/unwind_reader.c" "$rooms/unwind_cache.c" "$rooms/objects.c" "$rooms/elffile.c" \
-    "$rooms/mappings.c" "$top_srcdir"/src/base/*.c -lunwind -ldl -pthread ${HPM_LIBS:-} \
+    -o "$work/unwindcmp.so" "${comparison[@]}" -lunwind -ldl -pthread ${HPM_LIBS:-} \
     >"$work/log" 2>&1 || {
     not_ok "the comparison compiles" <"$work/log"
     finish
 }
 chmod 755 "$work/unwindcmp.so"
-
-# times SHORT LONG: how often, by the kind of run
-times()
-{
-    if [ "$long" = 1 ]; then echo "$2"; else echo "$1"; fi
-}
 
 # compared NAME EVERY PROGRAM...: runs it; each of its processes leaves its totals.
 compared()
@@ -40,40 +27,6 @@ compared()
     shift 2
     timeout "$(times 30 600)" env LD_PRELOAD="$work/unwindcmp.so" UNWINDCMP_FILE="$totals/$name" \
         UNWINDCMP_EVERY="$each" UNWINDCMP_MAX="$(times 20000 100000)" "$@"
-}
-
-# judged NAME LEAST: whether so many stacks were compared, and of those with tables all the way (which
-# libunwind can judge) 999 of 1000 are equal.
-judged()
-{
-    cat "$totals/$1".* | grep -v '^stacks' | sort -k 2nr | head -n 16
-    cat "$totals/$1".* | awk -v least="$(times "$2" "$((20 * $2))")" '
-        /^stacks/ { stacks += $2; equal += $4; untabled += $6; guessed += $8; wrong += $10; frames += $12 }
-        END {
-            printf "%d stacks, %d equal of %.1f frames; %d through code without a table, of which %d differ; %d wrong\n",
-                stacks, equal, equal ? frames / equal : 0, untabled, guessed, wrong
-            exit !(stacks >= least && wrong * 1000 <= stacks - untabled)
-        }'
-}
-
-# frames NAME LEAST PROGRAM: is said with the figures
-frames()
-{
-    local log=$work/judged
-    if judged "$1" "$2" >"$log" 2>&1; then
-        ok "stacks are libunwind's: $1 ($(tail -n 1 "$log"))"
-        [ -z "${UNWIND_VERBOSE:-}" ] || sed 's/^/# /' "$log"
-    else
-        not_ok "stacks are libunwind's: $1" <"$log"
-    fi
-}
-
-# program NAME: whether it is here; a skipped check if not
-program()
-{
-    has "$1" && return
-    skip "stacks are libunwind's: $1" "there is no $1"
-    return 1
 }
 
 run_redis()
@@ -216,95 +169,6 @@ for (let i = 0; i < Number(process.argv[2]); i++) {
 }
 END
     compared node "$(times 40 10)" node "$work/work.js" "$(times 300 5000)"
-}
-
-# built NAME COMPILER FLAG...: a program of this script
-built()
-{
-    local name=$1 compiler=$2
-    shift 2
-    "$compiler" "$@" -o "$work/$name" >"$work/log" 2>&1
-}
-
-write_throwing()
-{
-    cat >"$work/throwing.cc" <<'END'
-#include <cstdlib>
-#include <memory>
-#include <stdexcept>
-#include <string>
-template <int n> struct deep {
-    static __attribute__((noinline)) std::string fall(int k)
-    {
-        auto kept = std::make_unique<std::string>(std::size_t(n + 40), 'x');
-        std::string below = n % 7 == 0 && k % 2 == 0 ? fail(k) : deep<n - 1>::fall(k + n);
-        return below + *kept;
-    }
-    static std::string fail(int k)
-    {
-        if (k % 4 == 0)
-            throw std::runtime_error(std::string(50, 'y'));
-        return deep<n - 1>::fall(k + 1);
-    }
-};
-template <> struct deep<0> { static std::string fall(int) { throw std::string("the bottom of it, which is long"); } };
-int main(int, char **arguments)
-{
-    for (int i = 0; i < atoi(arguments[1]); i++) {
-        try { deep<60>::fall(i); }
-        catch (const std::string &text) { if (text.empty()) return 1; }
-        catch (const std::exception &error) { std::string copy(error.what()); }
-    }
-}
-END
-}
-
-# A timer interrupts whatever runs: prologues, calls into other libraries, assembler of the C library. The
-# handler allocates (which is safe here: what it interrupts never does).
-write_interrupted()
-{
-    cat >"$work/interrupted.c" <<'END'
-#define _GNU_SOURCE
-#include <math.h>
-#include <signal.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/time.h>
-#include <unistd.h>
-static volatile int ticks;
-static char text[5000], copy[5000], stack[1 << 20];
-static int less(const void *a, const void *b) { return strcmp((const char *)a, (const char *)b); }
-__attribute__((noinline)) static double aligned(int n)
-{
-    __attribute__((aligned(64))) volatile double place[8] = {n};
-    char variable[n % 50 + 1];
-    memset(variable, n, sizeof(variable));
-    return place[0] + variable[0] + strlen(text);
-}
-static void handler(int number) { (void)number; ticks++; free(malloc(100)); }
-int main(int count, char **arguments)
-{
-    struct sigaction action = {.sa_handler = handler, .sa_flags = SA_RESTART};
-    struct itimerval period = {{0, 200}, {0, 200}};
-    stack_t other = {.ss_sp = stack, .ss_size = sizeof(stack)};
-    if (count > 2) {
-        sigaltstack(&other, NULL);
-        action.sa_flags |= SA_ONSTACK;
-    }
-    sigaction(SIGALRM, &action, NULL);
-    setitimer(ITIMER_REAL, &period, NULL);
-    volatile double sum = 0;
-    while (ticks < atoi(arguments[1])) {
-        for (int i = 0; i < 4999; i++) text[i] = (char)(1 + (i * 7919 + ticks) % 100);
-        memcpy(copy, text, sizeof(copy));
-        qsort(copy, 25, 40, less);
-        sum += aligned(ticks) + sin(sum) + (double)strtol("123456", NULL, 10);
-        sum += memchr(text, 120, 4999) != NULL;
-        sum += getppid();
-    }
-    return 0;
-}
-END
 }
 
 run_interrupted()

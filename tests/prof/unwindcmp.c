@@ -1,6 +1,11 @@
-/* Our stacks against libunwind's, frame by frame, in whatever program this is preloaded into.
+/* Our stacks against another judge's, frame by frame, in whatever program this is preloaded into
+ * or, with STATIC, linked with (its malloc, calloc and realloc wrapped by the linker).
  *
- * tests/prof/unwind.sh builds it from this file and the rooms it tests. One allocation in
+ * tests/prof/unwind.sh and unwind_static.sh build it from this file and the rooms they test. The
+ * judge is libunwind; with JUDGE_LIBGCC the compiler's own unwinder, as a static-pie program cannot
+ * be linked with libunwind; with JUDGE_TRUTH what the program, compiled with -finstrument-functions
+ * and its functions in the section `falling`, said of each call and return: for musl, whose libc
+ * has no unwind table, so that libunwind walks into it and faults. One allocation in
  * UNWINDCMP_EVERY is compared, UNWINDCMP_MAX of them at most in a process; at exit the totals are
  * written to the file UNWINDCMP_FILE, a dot and the process's number:
  *
@@ -11,8 +16,12 @@
  *   guessed  of these, equal up to such code and different behind it
  *   wrong    all others that differ; then a line for each of the first 20 kinds of difference */
 #define _GNU_SOURCE
+#if defined(JUDGE_LIBGCC)
+#include <unwind.h>
+#elif !defined(JUDGE_TRUTH)
 #define UNW_LOCAL_ONLY
 #include <libunwind.h>
+#endif
 
 #include <dlfcn.h>
 #include <pthread.h>
@@ -76,6 +85,66 @@ __attribute__((constructor)) static void start(void)
     is_ready = file_name[0] != '\0' && every > 0;
 }
 
+#if defined(JUDGE_TRUTH)
+#define UNWATCHED __attribute__((no_instrument_function))
+
+extern const char __start_falling[], __stop_falling[];
+static uintptr_t calls[WALK_MAX * 4]; // return addresses of the functions that run
+static size_t call_count;
+
+UNWATCHED void __cyg_profile_func_enter(void *function, void *return_address);
+UNWATCHED void __cyg_profile_func_exit(void *function, void *return_address);
+
+void __cyg_profile_func_enter(void *function, void *return_address)
+{
+    (void)function;
+    if (call_count < sizeof(calls) / sizeof(calls[0]))
+        calls[call_count] = (uintptr_t)return_address;
+    call_count++;
+}
+
+void __cyg_profile_func_exit(void *function, void *return_address)
+{
+    (void)function, (void)return_address;
+    call_count--;
+}
+
+static bool is_watched(uintptr_t address)
+{
+    return address > (uintptr_t)__start_falling && address <= (uintptr_t)__stop_falling;
+}
+
+/* The outermost is what called main, which has no table: that it is the end is known all the same.
+ */
+static void walk_theirs(struct stack *stack, uintptr_t caller)
+{
+    *stack = (struct stack){.frames = {caller}, .count = 1, .untabled = SIZE_MAX};
+    for (size_t i = call_count; i > 0 && stack->count < WALK_MAX; i--) {
+        if (stack->untabled == SIZE_MAX && !is_watched(stack->frames[stack->count - 1]))
+            stack->untabled = stack->count - 1;
+        stack->frames[stack->count++] = calls[i - 1];
+    }
+}
+#elif defined(JUDGE_LIBGCC)
+static _Unwind_Reason_Code add_frame(struct _Unwind_Context *context, void *argument)
+{
+    struct stack *stack = argument;
+    int is_exact = 0;
+    uintptr_t pc = _Unwind_GetIPInfo(context, &is_exact);
+    if (pc == 0 || stack->count == WALK_MAX)
+        return _URC_END_OF_STACK;
+    stack->frames[stack->count++] = pc + (is_exact != 0);
+    return _URC_NO_REASON;
+}
+
+static HPM_NOINLINE void walk_theirs(struct stack *stack, uintptr_t caller)
+{
+    (void)caller;
+    stack->count = 0;
+    stack->untabled = SIZE_MAX;
+    stack->end = (int)_Unwind_Backtrace(add_frame, stack);
+}
+#else
 /* For code it knows nothing of, libunwind makes up a function of one byte. */
 static bool has_table(unw_cursor_t *cursor)
 {
@@ -84,8 +153,9 @@ static bool has_table(unw_cursor_t *cursor)
 }
 
 /* By steps: each can fail by itself. */
-static HPM_NOINLINE void walk_theirs(struct stack *stack)
+static HPM_NOINLINE void walk_theirs(struct stack *stack, uintptr_t caller)
 {
+    (void)caller;
     unw_context_t context;
     unw_cursor_t cursor;
     unw_getcontext(&context);
@@ -102,6 +172,7 @@ static HPM_NOINLINE void walk_theirs(struct stack *stack)
         stack->frames[stack->count++] = (uintptr_t)pc + (unw_is_signal_frame(&cursor) < 0);
     }
 }
+#endif
 
 /* Drops what lies inside the allocation. */
 static bool cut_inner(struct stack *stack, uintptr_t caller)
@@ -186,7 +257,7 @@ static HPM_NOINLINE void compare(uintptr_t caller)
     enum stack_end end;
     ours.count = unwind_walk(ours.frames, WALK_MAX, &end);
     ours.end = (int)end;
-    walk_theirs(&theirs);
+    walk_theirs(&theirs, caller);
     stack_count++;
     bool is_whole = cut_inner(&ours, caller) & cut_inner(&theirs, caller);
     size_t equal = is_whole ? count_equal(&ours, &theirs) : 0;
@@ -213,6 +284,41 @@ static HPM_NOINLINE void allocation(uintptr_t caller)
 #define CALLER ((uintptr_t)__builtin_return_address(0))
 #define EXPORT __attribute__((visibility("default")))
 
+#if defined(STATIC)
+void *__real_malloc(size_t);
+void *__real_calloc(size_t, size_t);
+void *__real_realloc(void *, size_t);
+void *__wrap_malloc(size_t);
+void *__wrap_calloc(size_t, size_t);
+void *__wrap_realloc(void *, size_t);
+
+void *__wrap_malloc(size_t bytes)
+{
+    allocation(CALLER);
+    return __real_malloc(bytes);
+}
+
+/* musl's calls malloc, which is no allocation of the program's. */
+void *__wrap_calloc(size_t count, size_t bytes)
+{
+    allocation(CALLER);
+    bool was_inside = is_inside;
+    is_inside = true;
+    void *object = __real_calloc(count, bytes);
+    is_inside = was_inside;
+    return object;
+}
+
+void *__wrap_realloc(void *old, size_t bytes)
+{
+    allocation(CALLER);
+    bool was_inside = is_inside;
+    is_inside = true;
+    void *object = __real_realloc(old, bytes);
+    is_inside = was_inside;
+    return object;
+}
+#else
 /* The allocator that the program has without us. */
 #define NEXT(name)                                                                                 \
     ({                                                                                             \
@@ -247,6 +353,7 @@ EXPORT int dlclose(void *object)
     unwind_cache_forget();
     return status;
 }
+#endif
 
 __attribute__((destructor)) static void finish(void)
 {
@@ -262,7 +369,7 @@ __attribute__((destructor)) static void finish(void)
             stack_count, equal_count, untabled_count, guessed_count, wrong_count, frame_count);
     for (size_t i = 0; i < kind_count; i++) {
         const struct kind *kind = &kinds[i];
-        fprintf(file, "%s %zu: frame %zu, from %s: ours %s (%d), libunwind's %s (%d)\n",
+        fprintf(file, "%s %zu: frame %zu, from %s: ours %s (%d), the judge's %s (%d)\n",
                 kind->is_guess ? "guess" : "wrong", kind->seen, kind->index, kind->from_name,
                 kind->our_name, kind->our_end, kind->their_name, kind->their_end);
     }

@@ -47,17 +47,27 @@ static void end_table(void)
     memmove(made.bytes + TABLE_BYTES - made.used, made.bytes, made.used);
     uintptr_t start = (uintptr_t)made.bytes + TABLE_BYTES - made.used;
     made.object = (struct loaded_object){.start = CODE,
-                                  .limit = CODE + CODE_BYTES,
-                                  .table = TABLE,
-                                  .readable_start = TABLE,
-                                  .readable_limit = TABLE + made.used,
-                                  .delta = (ptrdiff_t)(start - TABLE)};
+                                         .limit = CODE + CODE_BYTES,
+                                         .table = TABLE,
+                                         .readable_start = TABLE,
+                                         .readable_limit = TABLE + made.used,
+                                         .delta = (ptrdiff_t)(start - TABLE)};
 }
 
 enum { HEADER_BYTES = 20, CIE_BYTES = 24 };
 
+/* The number of the return address's register, and where it is at first. */
+#if defined(__x86_64__)
+#define CIE_BODY    "\x01zR\0\x01\x78\x10\x01\x1b"
+#define CIE_PROGRAM "\x0c\x07\x08\x90\x01\0\0"
+#else
+#define CIE_BODY    "\x01zR\0\x01\x78\x1e\x01\x1b"
+#define CIE_PROGRAM "\x0c\x1f\0\0\0\0\0"
+#endif
+
 /* A header with one entry; a CIE: the frame address is the stack pointer + 8, the return address is
- * saved 8 below it; an FDE for the code with the given program. */
+ * saved 8 below it (or is in the link register, the frame address the stack pointer); an FDE for
+ * the code with the given program. */
 static void make_table(const uint8_t *program, size_t bytes)
 {
     begin_table();
@@ -68,8 +78,8 @@ static void make_table(const uint8_t *program, size_t bytes)
     put_u32(HEADER_BYTES + CIE_BYTES);
     put_u32(CIE_BYTES - 4);
     put_u32(0);
-    put("\x01zR\0\x01\x78\x10\x01\x1b", 9);
-    put("\x0c\x07\x08\x90\x01\0\0", 7);
+    put(CIE_BODY, 9);
+    put(CIE_PROGRAM, 7);
     put_u32((uint32_t)(4 + 4 + 4 + 1 + bytes));
     put_u32(CIE_BYTES + 4);
     put_u32((uint32_t)(CODE - (TABLE + made.used)));
@@ -99,8 +109,8 @@ TEST(unwind_cfi, a_pushed_frame_pointer_is_found_below_the_frame)
     CHECK_EQUAL(step_at(0).offset, 8);
     CHECK_EQUAL(step_at(0).fp_rule, FP_SAME);
     CHECK_EQUAL(step_at(1).offset, 16);
-    CHECK_EQUAL(step_at(1).fp_rule, FP_AT_FRAME);
-    CHECK_EQUAL(step_at(1).fp_offset, -2);
+    CHECK_EQUAL(step_at(1).fp_rule, FP_AT_RA);
+    CHECK_EQUAL(step_at(1).fp_offset, -1);
     CHECK_EQUAL(step_at(3).kind, STEP_SP);
     CHECK_EQUAL(step_at(4).kind, STEP_FP);
     CHECK_EQUAL(step_at(4).ra_offset, -1);
@@ -146,11 +156,25 @@ TEST(unwind_cfi, an_expression_of_other_operations_yields_no_rule)
     CHECK_EQUAL(step_at(0).kind, STEP_UNKNOWN);
 }
 
-TEST(unwind_cfi, a_stack_about_to_be_aligned_is_known_by_the_scratch_register)
+TEST(unwind_cfi, a_stack_about_to_be_aligned_is_known_by_any_register)
 {
     MAKE(0x0c, 0x0a, 0x08); // def_cfa r10 + 8
-    CHECK_EQUAL(step_at(0).kind, STEP_SCRATCH);
+    CHECK_EQUAL(step_at(0).kind, STEP_REGISTER);
+    CHECK_EQUAL(step_at(0).extra, 10);
     CHECK_EQUAL(step_at(0).offset, 8);
+    MAKE(0x0c, 0x10, 0x08); // def_cfa rip + 8
+    CHECK_EQUAL(step_at(0).kind, STEP_UNKNOWN);
+}
+
+TEST(unwind_cfi, a_frame_address_put_on_the_stack_may_be_added_to)
+{
+    /* def_cfa_expression: breg7 168; deref; plus_uconst 8 */
+    MAKE(0x0f, 0x06, 0x77, 0xa8, 0x01, 0x06, 0x23, 0x08);
+    CHECK_EQUAL(step_at(0).kind, STEP_SP_SAVED);
+    CHECK_EQUAL(step_at(0).offset, 168);
+    CHECK_EQUAL(step_at(0).extra, 1);
+    MAKE(0x0f, 0x05, 0x77, 0xa8, 0x01, 0x06, 0x96); // breg7 168; deref; nop
+    CHECK_EQUAL(step_at(0).kind, STEP_UNKNOWN);
 }
 
 TEST(unwind_cfi, an_undefined_return_address_is_the_first_frame)
@@ -158,11 +182,22 @@ TEST(unwind_cfi, an_undefined_return_address_is_the_first_frame)
     MAKE(0x07, 0x10);
     CHECK_EQUAL(step_at(0).kind, STEP_END);
 }
-
-TEST(unwind_cfi, a_register_that_is_not_kept_yields_no_rule)
+#elif defined(__aarch64__)
+TEST(unwind_cfi, a_frame_record_far_below_the_frame_is_found)
 {
-    MAKE(0x0c, 0x03, 0x08); // def_cfa rbx + 8
-    CHECK_EQUAL(step_at(0).kind, STEP_UNKNOWN);
+    /* advance 4; def_cfa_offset 66608; offset x29 at -66608, x30 at -66600 */
+    MAKE(0x44, 0x0e, 0xb0, 0x88, 0x04, 0x9d, 0x86, 0x41, 0x9e, 0x85, 0x41);
+    CHECK_EQUAL(step_at(4).offset, 66608);
+    CHECK_EQUAL(step_at(4).ra_offset, -66600 / 8);
+    CHECK_EQUAL(step_at(4).fp_rule, FP_AT_RA);
+    CHECK_EQUAL(step_at(4).fp_offset, -1);
+}
+
+TEST(unwind_cfi, a_leaf_has_its_return_address_in_the_link_register)
+{
+    MAKE(0x0c, 0x1f, 0x10); // def_cfa sp + 16
+    CHECK_EQUAL(step_at(0).kind, STEP_LINK);
+    CHECK_EQUAL(step_at(0).offset, 16);
 }
 #endif
 
@@ -179,8 +214,8 @@ TEST(unwind_cfi, a_table_cut_off_anywhere_is_never_read_past_its_end)
     struct loaded_object whole = made.object;
     size_t known = 0;
     for (size_t kept = 0; kept < made.used; kept++) {
-        memmove(made.bytes + TABLE_BYTES - kept,
-                (uint8_t *)(whole.table + (uintptr_t)whole.delta), kept);
+        memmove(made.bytes + TABLE_BYTES - kept, (uint8_t *)(whole.table + (uintptr_t)whole.delta),
+                kept);
         made.object.delta = (ptrdiff_t)((uintptr_t)made.bytes + TABLE_BYTES - kept - TABLE);
         made.object.readable_limit = TABLE + kept;
         known += step_at(4).kind != STEP_UNKNOWN;
