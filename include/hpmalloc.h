@@ -43,6 +43,7 @@ HPM_PUBLIC size_t hpm_nallocx(size_t bytes);
 enum hpm_profile {
     HPM_PROFILE_HEAP,   /* what is live now */
     HPM_PROFILE_ALLOCS, /* the same data, opened on what was ever allocated */
+    HPM_PROFILE_PEAK,   /* what was live when live bytes stood highest */
 };
 
 enum hpm_format {

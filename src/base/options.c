@@ -40,11 +40,12 @@ const struct option option_table[OPTION_COUNT] = {
                                 "pprof (.pb.gz), text (.txt, for reading); several with commas"},
     [OPTION_DUMP_PROFILE] = {.name = "DUMP_PROFILE",
                              .kind = OPTION_SET,
-                             .choices = "heap allocs",
+                             .choices = "heap allocs peak",
                              .initial = "heap",
-                             .accepted = "heap, allocs, or several with commas",
-                             .help = "heap (what is live), allocs (what was ever allocated); "
-                                     "several with commas"},
+                             .accepted = "heap, allocs, peak, or several with commas",
+                             .help = "heap (what is live), allocs (what was ever allocated), peak "
+                                     "(what was live when live bytes stood highest); several "
+                                     "with commas"},
     [OPTION_DUMP_AT_EXIT] = {.name = "DUMP_AT_EXIT",
                              .kind = OPTION_SWITCH,
                              .initial = "0",

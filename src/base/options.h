@@ -62,7 +62,7 @@ bool options_program_matches(const char *program_name);
 
 /* Choices of OPTION_DUMP_FORMAT and OPTION_DUMP_PROFILE, in the table's order. */
 enum { DUMP_FORMAT_PPROF, DUMP_FORMAT_TEXT };
-enum { DUMP_PROFILE_HEAP, DUMP_PROFILE_ALLOCS };
+enum { DUMP_PROFILE_HEAP, DUMP_PROFILE_ALLOCS, DUMP_PROFILE_PEAK };
 enum { SYMBOLIZE_AUTO, SYMBOLIZE_ON, SYMBOLIZE_OFF };
 
 #endif

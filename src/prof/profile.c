@@ -9,7 +9,8 @@
 static counter lost_samples;
 
 /* Estimates over all sites, in whole bytes. */
-static _Atomic int64_t alloc_bytes, live_bytes;
+static _Atomic int64_t alloc_bytes, live_bytes, peak_bytes;
+static _Atomic uint64_t peak_clock_ns; // os_clock_coarse_ns
 
 bool profile_init(void)
 {
@@ -17,10 +18,22 @@ bool profile_init(void)
 }
 
 /* A sample's share is rounded the same way when it comes and when it goes. */
-static void count_bytes(_Atomic int64_t *sum, const struct sample *sample, int sign)
+static int64_t count_bytes(_Atomic int64_t *sum, const struct sample *sample, int sign)
 {
-    int64_t bytes = (int64_t)(sample->weight * (double)sample->site->object_bytes);
-    atomic_fetch_add_explicit(sum, sign * bytes, memory_order_relaxed);
+    int64_t bytes = sign * (int64_t)(sample->weight * (double)sample->site->object_bytes);
+    return atomic_fetch_add_explicit(sum, bytes, memory_order_relaxed) + bytes;
+}
+
+static void watch_peak(int64_t live, uint64_t clock_ns)
+{
+    int64_t peak = atomic_load_explicit(&peak_bytes, memory_order_relaxed);
+    do {
+        if (live <= peak)
+            return;
+    } while (!atomic_compare_exchange_weak_explicit(&peak_bytes, &peak, live, memory_order_relaxed,
+                                                    memory_order_relaxed));
+    atomic_store_explicit(&peak_clock_ns, clock_ns, memory_order_relaxed);
+    stacktab_mark_peak();
 }
 
 sample_tag profile_record(size_t requested_bytes, size_t object_bytes, double probability)
@@ -41,7 +54,7 @@ sample_tag profile_record(size_t requested_bytes, size_t object_bytes, double pr
     sample->birth_ns = os_clock_coarse_ns();
     stacktab_charge(site, sample->weight, requested_bytes);
     count_bytes(&alloc_bytes, sample, 1);
-    count_bytes(&live_bytes, sample, 1);
+    watch_peak(count_bytes(&live_bytes, sample, 1), sample->birth_ns);
     return tag;
 }
 
@@ -73,29 +86,16 @@ static struct estimate estimate_of(const struct sums *sums, size_t object_bytes)
     };
 }
 
-/* Sums of weights that do not divide evenly must still end at nothing. */
-static struct sums live_of(const struct site_counts *counts)
-{
-    const struct sums *alloc = &counts->alloc, *freed = &counts->freed;
-    if (alloc->samples == freed->samples)
-        return (struct sums){0};
-    return (struct sums){
-        .objects = at_least_zero(alloc->objects - freed->objects),
-        .variance = at_least_zero(alloc->variance - freed->variance),
-        .requested_bytes = at_least_zero(alloc->requested_bytes - freed->requested_bytes),
-        .samples = alloc->samples - freed->samples,
-    };
-}
-
 static struct profile_row row_of(struct site *site)
 {
     struct site_counts counts = stacktab_frozen_counts(site);
-    struct sums live = live_of(&counts);
+    struct sums live = stacktab_live_sums(&counts);
     return (struct profile_row){
         .stack = site->stack,
         .object_bytes = site->object_bytes,
         .alloc = estimate_of(&counts.alloc, site->object_bytes),
         .inuse = estimate_of(&live, site->object_bytes),
+        .peak = estimate_of(&counts.peak, site->object_bytes),
     };
 }
 
@@ -125,12 +125,19 @@ static bool fill_frozen(struct snapshot *snapshot)
     return true;
 }
 
+static uint64_t peak_age_ns(void)
+{
+    uint64_t peak = atomic_load_explicit(&peak_clock_ns, memory_order_relaxed);
+    return peak != 0 ? os_clock_coarse_ns() - peak : 0;
+}
+
 bool snapshot_take(struct snapshot *snapshot)
 {
     *snapshot = (struct snapshot){
         .calibration = 1,
         .interval_bytes = sampler_interval(),
         .wall_clock_ns = os_wall_clock_ns(),
+        .peak_age_ns = peak_age_ns(),
         .lost_samples = profile_lost_count(),
         .other_samples = stacktab_other_count(),
         .stack_count = stacktab_stack_count(),

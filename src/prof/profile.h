@@ -43,6 +43,7 @@ struct profile_row {
     const struct stack *stack; // NULL: `[other]`
     size_t object_bytes;
     struct estimate alloc, inuse; // ever allocated, and live
+    struct estimate peak;         // live when live bytes stood highest, by the samples
 };
 
 /* Adds all estimates; the stack and the size stay. */
@@ -50,6 +51,7 @@ HPM_INLINE void profile_row_add(struct profile_row *sum, const struct profile_ro
 {
     estimate_add(&sum->alloc, &row->alloc);
     estimate_add(&sum->inuse, &row->inuse);
+    estimate_add(&sum->peak, &row->peak);
 }
 
 /* A consistent picture of one moment, in memory of its own. */
@@ -61,6 +63,7 @@ struct snapshot {
     double calibration;       // bytes in use by rows over those by samples; 1: not calibrated
     size_t interval_bytes;
     uint64_t wall_clock_ns;
+    uint64_t peak_age_ns; // how long ago live bytes stood highest
     uint64_t lost_samples;  // not recorded, for want of memory
     uint64_t other_samples; // recorded, but under `[other]`
     size_t stack_count;

@@ -22,6 +22,8 @@ static struct {
     /* Written under lock, read freely. */
     size_t stack_count, site_count;
     _Atomic uint32_t freeze_epoch; // odd while frozen
+    _Atomic uint32_t peak_epoch;
+    uint32_t frozen_peak_epoch; // when the freeze began
     counter other_samples;
 } stacktab = {.lock = LOCK_INITIAL(LOCK_STACKTAB)};
 
@@ -185,6 +187,25 @@ struct site *stacktab_intern(const uintptr_t *frames, size_t depth, enum stack_e
     return site;
 }
 
+static double at_least_zero(double x)
+{
+    return x > 0 ? x : 0;
+}
+
+/* Sums of weights that do not divide evenly must still end at nothing. */
+struct sums stacktab_live_sums(const struct site_counts *counts)
+{
+    const struct sums *alloc = &counts->alloc, *freed = &counts->freed;
+    if (alloc->samples == freed->samples)
+        return (struct sums){0};
+    return (struct sums){
+        .objects = at_least_zero(alloc->objects - freed->objects),
+        .variance = at_least_zero(alloc->variance - freed->variance),
+        .requested_bytes = at_least_zero(alloc->requested_bytes - freed->requested_bytes),
+        .samples = alloc->samples - freed->samples,
+    };
+}
+
 /* Takes the site's lock, and in a freeze keeps the counts of its beginning. */
 static void acquire_site(struct site *site)
 {
@@ -193,8 +214,26 @@ static void acquire_site(struct site *site)
     uint32_t epoch = atomic_load_explicit(&stacktab.freeze_epoch, memory_order_acquire);
     if (unlikely(epoch % 2 == 1 && site->frozen_epoch != epoch)) {
         site->frozen = site->counts;
+        if ((int32_t)(site->peak_epoch - stacktab.frozen_peak_epoch) < 0)
+            site->frozen.peak = stacktab_live_sums(&site->counts);
         site->frozen_epoch = epoch;
     }
+}
+
+/* For a change: what was live at the peak is kept, if the peak is since the last one. */
+static void acquire_site_to_count(struct site *site)
+{
+    acquire_site(site);
+    uint32_t epoch = atomic_load_explicit(&stacktab.peak_epoch, memory_order_relaxed);
+    if (site->peak_epoch != epoch) {
+        site->counts.peak = stacktab_live_sums(&site->counts);
+        site->peak_epoch = epoch;
+    }
+}
+
+void stacktab_mark_peak(void)
+{
+    atomic_fetch_add_explicit(&stacktab.peak_epoch, 1, memory_order_relaxed);
 }
 
 static void add_sample(struct sums *sums, double weight, size_t requested_bytes)
@@ -207,20 +246,21 @@ static void add_sample(struct sums *sums, double weight, size_t requested_bytes)
 
 void stacktab_charge(struct site *site, double weight, size_t requested_bytes)
 {
-    acquire_site(site);
+    acquire_site_to_count(site);
     add_sample(&site->counts.alloc, weight, requested_bytes);
     lock_release(&site->lock);
 }
 
 void stacktab_discharge(struct site *site, double weight, size_t requested_bytes)
 {
-    acquire_site(site);
+    acquire_site_to_count(site);
     add_sample(&site->counts.freed, weight, requested_bytes);
     lock_release(&site->lock);
 }
 
 void stacktab_freeze(void)
 {
+    stacktab.frozen_peak_epoch = atomic_load_explicit(&stacktab.peak_epoch, memory_order_relaxed);
     atomic_fetch_add_explicit(&stacktab.freeze_epoch, 1, memory_order_release);
 }
 

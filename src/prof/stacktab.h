@@ -8,7 +8,9 @@
  *
  * Counting is consistent: between stacktab_freeze and stacktab_thaw every site shows the counts of
  * the moment of the freeze while all threads count on (a site copies its counts aside before the
- * first change).
+ * first change). What was live at the peak is remembered in the same way: stacktab_mark_peak says
+ * that now is the highest that live bytes stood, at the cost of one addition, and a site copies its
+ * counts aside before its first change after that.
  * Lock:  one for adding, and a small one in each site, rank LOCK_STACKTAB. */
 #ifndef HPM_PROF_STACKTAB_H
 #define HPM_PROF_STACKTAB_H
@@ -41,6 +43,7 @@ struct sums {
 
 struct site_counts {
     struct sums alloc, freed;
+    struct sums peak; // live when live bytes stood highest
 };
 
 struct site {
@@ -49,9 +52,10 @@ struct site {
     const struct stack *stack; // NULL: `[other]`
     size_t object_bytes;       // s
     struct lock lock;
-    uint32_t frozen_epoch; // guarded by lock: `frozen` is of this freeze
 
     /* Guarded by lock. */
+    uint32_t frozen_epoch; // `frozen` is of this freeze
+    uint32_t peak_epoch;   // counts.peak is of this peak; older: nothing has changed since the peak
     struct site_counts counts;
     struct site_counts frozen;
 };
@@ -67,10 +71,17 @@ struct site *stacktab_intern(const uintptr_t *frames, size_t depth, enum stack_e
 void stacktab_charge(struct site *site, double weight, size_t requested_bytes);
 void stacktab_discharge(struct site *site, double weight, size_t requested_bytes);
 
+/* Live bytes have never been more than now. Samples that other threads are just counting may be in
+ * or out. */
+void stacktab_mark_peak(void);
+
 /* One freeze at a time: callers serialize. */
 void stacktab_freeze(void);
 void stacktab_thaw(void);
 struct site_counts stacktab_frozen_counts(struct site *site);
+
+/* Of all that was ever allocated, what is live. */
+struct sums stacktab_live_sums(const struct site_counts *counts);
 
 /* All sites, newest first: follow next_site. Safe while others are added. */
 struct site *stacktab_first_site(void);

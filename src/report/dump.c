@@ -15,15 +15,11 @@
 #include "report/dumpfile.h"
 #include "report/frames.h"
 #include "report/pprof.h"
+#include "report/rows.h"
 #include "report/stats.h"
 #include "report/text.h"
 
-enum { PROFILE_COUNT = DUMP_PROFILE_ALLOCS + 1, FORMAT_COUNT = DUMP_FORMAT_TEXT + 1 };
-
-static const char *const profile_names[PROFILE_COUNT] = {
-    [DUMP_PROFILE_HEAP] = "heap",
-    [DUMP_PROFILE_ALLOCS] = "allocs",
-};
+enum { PROFILE_COUNT = DUMP_PROFILE_PEAK + 1, FORMAT_COUNT = DUMP_FORMAT_TEXT + 1 };
 
 static const char *const format_endings[FORMAT_COUNT] = {
     [DUMP_FORMAT_PPROF] = ".pb.gz",
@@ -91,7 +87,7 @@ static void complain(unsigned profile, int error)
     const struct trouble *trouble = find_trouble(-error);
     print_format(dump.line, sizeof(dump.line),
                  "hpmalloc: %s profile (%s) not written to %s: %s (error %d); %s\n",
-                 profile_names[profile], dump.file.reason,
+                 rows_profile_name(profile), dump.file.reason,
                  dump.file.path[0] != '\0' ? dump.file.path : "its file", trouble->text, -error,
                  trouble->advice);
     print_ready_line(dump.line);
@@ -99,15 +95,13 @@ static void complain(unsigned profile, int error)
 
 static void announce(unsigned profile)
 {
-    const struct profile_row *total = &dump.snapshot.total;
-    bool is_allocs = profile == DUMP_PROFILE_ALLOCS;
-    double bytes = is_allocs ? total->alloc.bytes : total->inuse.bytes * dump.snapshot.calibration;
+    static const char *const what[] = {"live", "allocated", "live at the peak"};
+    const struct estimate *total = rows_estimate(&dump.snapshot.total, profile);
+    double calibration = profile == DUMP_PROFILE_HEAP ? dump.snapshot.calibration : 1;
     print_format(dump.line, sizeof(dump.line),
                  "hpmalloc: %s profile (%s) written to %s: %lu samples, %.1f MiB %s (estimated)\n",
-                 profile_names[profile], dump.file.reason, dump.file.path,
-                 is_allocs ? total->alloc.samples : total->inuse.samples,
-                 bytes / (double)MiB,
-                 is_allocs ? "allocated" : "live");
+                 rows_profile_name(profile), dump.file.reason, dump.file.path, total->samples,
+                 total->bytes * calibration / (double)MiB, what[profile]);
     print_ready_line(dump.line);
 }
 
@@ -224,7 +218,7 @@ static void dump_file_of_set_locked(unsigned profile, unsigned format)
     if ((profiles >> profile & 1) == 0 || (formats >> format & 1) == 0)
         return;
     dump.file.ending = format_endings[format];
-    dump.file.profile = has_several(profiles) ? profile_names[profile] : NULL;
+    dump.file.profile = has_several(profiles) ? rows_profile_name(profile) : NULL;
     dump.file.is_one_of_many = has_several(formats);
     dump_file_locked(profile, format);
 }

@@ -53,6 +53,7 @@ enum synthetic { SYNTHETIC_OTHER, SYNTHETIC_TRUNCATED, SYNTHETIC_COUNT };
 static struct {
     const struct snapshot *snapshot;
     const struct symbol_table *table;
+    unsigned profile;
     uint64_t string_count, function_count;
     uint64_t synthetic[SYNTHETIC_COUNT]; // their locations
 
@@ -93,7 +94,7 @@ static void send_value_type(unsigned field, uint64_t type, uint64_t unit)
     proto_send_message(field, message);
 }
 
-static void send_types(unsigned profile)
+static void send_types(void)
 {
     uint64_t count = send_text("count");
     writer.bytes = send_text("bytes");
@@ -107,7 +108,7 @@ static void send_types(unsigned profile)
     proto_send_field(PROFILE_PERIOD, writer.snapshot->interval_bytes);
     proto_send_field(PROFILE_TIME_NANOS, writer.snapshot->wall_clock_ns);
     proto_send_field(PROFILE_DEFAULT_SAMPLE_TYPE,
-                     profile == DUMP_PROFILE_ALLOCS ? alloc_space : inuse_space);
+                     writer.profile == DUMP_PROFILE_ALLOCS ? alloc_space : inuse_space);
 }
 
 /* Sends writer.text. The printing is over by then: its stack and that of sending do not add up. */
@@ -299,10 +300,11 @@ static void put_location_ids(struct proto_message *ids, const struct stack *stac
 
 static void put_values(struct proto_message *values, const struct profile_row *row)
 {
+    const struct estimate *inuse = rows_inuse(row, writer.profile);
     proto_number(values, rounded(row->alloc.objects));
     proto_number(values, rounded(row->alloc.bytes));
-    proto_number(values, rounded(row->inuse.objects));
-    proto_number(values, rounded(row->inuse.bytes));
+    proto_number(values, rounded(inuse->objects));
+    proto_number(values, rounded(inuse->bytes));
 }
 
 /* Rows of mixed sizes (object_bytes 0) have no label. */
@@ -352,11 +354,11 @@ static bool make_function_tables(void)
     return writer.slots != NULL;
 }
 
-static void send_profile(const struct row_order *order, unsigned profile)
+static void send_profile(const struct row_order *order)
 {
     writer.string_count = writer.function_count = 0;
     send_text(""); // the format asks for it: index 0 means none
-    send_types(profile);
+    send_types();
     send_mappings();
     send_locations();
     size_t merged_rows = send_samples(order);
@@ -371,12 +373,13 @@ bool pprof_write(int fd, const struct snapshot *snapshot, const struct symbol_ta
     struct row_order order = {0};
     writer.snapshot = snapshot;
     writer.table = table;
+    writer.profile = profile;
     bool done = false;
     errno = ENOMEM;
     if (rows_sort(&order, snapshot->rows, snapshot->row_count, profile)) {
         if (make_function_tables()) {
             gzip_begin(fd);
-            send_profile(&order, profile);
+            send_profile(&order);
             done = gzip_finish();
             os_unmap(writer.slots, writer.mapped_bytes);
         }

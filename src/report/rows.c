@@ -8,7 +8,22 @@
 
 const struct estimate *rows_estimate(const struct profile_row *row, unsigned profile)
 {
-    return profile == DUMP_PROFILE_ALLOCS ? &row->alloc : &row->inuse;
+    return profile == DUMP_PROFILE_ALLOCS ? &row->alloc : rows_inuse(row, profile);
+}
+
+const struct estimate *rows_inuse(const struct profile_row *row, unsigned profile)
+{
+    return profile == DUMP_PROFILE_PEAK ? &row->peak : &row->inuse;
+}
+
+const char *rows_profile_name(unsigned profile)
+{
+    static const char *const names[] = {
+        [DUMP_PROFILE_HEAP] = "heap",
+        [DUMP_PROFILE_ALLOCS] = "allocs",
+        [DUMP_PROFILE_PEAK] = "peak",
+    };
+    return names[profile];
 }
 
 /* Positive floats are in the order of their bits; turned over, the heaviest sorts first. */

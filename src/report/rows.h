@@ -8,8 +8,15 @@
 #include "base/base.h"
 #include "prof/profile.h"
 
-/* What a profile (DUMP_PROFILE_) is about: what is live, or was ever allocated. */
+/* What a profile (DUMP_PROFILE_) is about: what is live, or was ever allocated, or was live at the
+ * peak. */
 const struct estimate *rows_estimate(const struct profile_row *row, unsigned profile);
+
+/* What a profile shows as in use: what is live, or was at the peak. */
+const struct estimate *rows_inuse(const struct profile_row *row, unsigned profile);
+
+/* How the option calls the profile. */
+const char *rows_profile_name(unsigned profile);
 
 /* Indices of rows, those with the most bytes first, in pages of their own. */
 struct row_order {

@@ -59,7 +59,7 @@ static void put_title(void)
     const struct snapshot *snapshot = text.snapshot;
     print_time(moment, sizeof(moment), snapshot->wall_clock_ns);
     output_print(&text.output, "hpmalloc %s %s profile, %s\n", HPM_VERSION,
-                 text.profile == DUMP_PROFILE_ALLOCS ? "allocs" : "heap", moment);
+                 rows_profile_name(text.profile), moment);
     output_print(&text.output,
                  "one sample each %zu KiB on average; %lu samples of live objects, %lu in all\n",
                  snapshot->interval_bytes / KiB, snapshot->total.inuse.samples,
@@ -133,11 +133,15 @@ static void put_estimate(const struct estimate *estimate)
 static void put_total(void)
 {
     const struct estimate *total = rows_estimate(&text.snapshot->total, text.profile);
-    bool is_allocs = text.profile == DUMP_PROFILE_ALLOCS;
     output_text(&text.output, "\nBy the samples ");
     put_estimate(total);
-    output_print(&text.output, " (95 %%) %s", is_allocs ? "were ever allocated" : "are live");
-    if (!is_allocs) {
+    if (text.profile == DUMP_PROFILE_ALLOCS) {
+        output_text(&text.output, " (95 %) were ever allocated");
+    } else if (text.profile == DUMP_PROFILE_PEAK) {
+        output_print(&text.output, " (95 %%) were live at the peak, %.1f s ago",
+                     (double)text.snapshot->peak_age_ns / 1e9);
+    } else {
+        output_text(&text.output, " (95 %) are live");
         output_text(&text.output, "; by exact count ");
         put_bytes((double)text.stats->live_bytes);
         if (text.snapshot->calibration != 1)
