@@ -1,11 +1,15 @@
 #include "workload.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
+#include <unistd.h>
 
 static _Atomic uint64_t made_total;
 static _Atomic uint64_t dropped_total;
+static int settling;
 
 void fail(const char *what)
 {
@@ -139,6 +143,76 @@ void drop(struct worker *worker, void *object)
     if (object)
         disown(worker, object);
     free(object);
+}
+
+/* bench/live_alloc.so has them; without it they are NULL. */
+extern size_t bench_live_bytes(void) __attribute__((weak));
+extern size_t bench_live_most_bytes(void) __attribute__((weak));
+
+size_t live_bytes(void)
+{
+    return bench_live_bytes ? bench_live_bytes() : 0;
+}
+
+size_t live_most_bytes(void)
+{
+    return bench_live_most_bytes ? bench_live_most_bytes() : 0;
+}
+
+/* By system calls: stdio would allocate. */
+static long resident_kib(void)
+{
+    char text[4096];
+    int file = open("/proc/self/status", O_RDONLY | O_CLOEXEC);
+    ssize_t length = file < 0 ? -1 : read(file, text, sizeof text - 1);
+    close(file);
+    require(length > 0, "cannot read /proc/self/status");
+    text[length] = '\0';
+    const char *line = strstr(text, "VmRSS:");
+    require(line != NULL, "/proc/self/status has no VmRSS");
+    return strtol(line + sizeof "VmRSS:" - 1, NULL, 10);
+}
+
+static void sleep_ms(long ms)
+{
+    struct timespec time = {ms / 1000, ms % 1000 * 1000000};
+    nanosleep(&time, NULL);
+}
+
+/* What a program does that has little to do: an allocator that gives memory back as it is called
+ * gets its chance. */
+static void work_lightly(void)
+{
+    enum { TICKS = 1000, OBJECTS = 50 };
+    struct worker worker;
+    worker_init(&worker, 7);
+    for (int tick = 0; tick < TICKS; tick++) {
+        void *object[OBJECTS];
+        for (int i = 0; i < OBJECTS; i++)
+            object[i] = make(&worker, random_bytes(&worker, 16, 512));
+        for (int i = 0; i < OBJECTS; i++)
+            drop(&worker, object[i]);
+        sleep_ms(1);
+    }
+}
+
+void settle_enable(void)
+{
+    settling = 1;
+}
+
+void settle(void)
+{
+    if (!settling)
+        return;
+    size_t live = live_bytes();
+    long at_once = resident_kib();
+    sleep_ms(1000);
+    long idle = resident_kib();
+    work_lightly();
+    printf("live %zu at_once %ld idle %ld after %ld\n", live, at_once, idle, resident_kib());
+    fflush(stdout);
+    _Exit(0);
 }
 
 void *take_memory(size_t bytes)

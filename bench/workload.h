@@ -36,6 +36,7 @@ struct workload {
     unsigned threads;
     const char *stresses;
     void (*run)(double scale);
+    int settles; // calls settle()
 };
 
 /* The tables, each ended by a row without a name. */
@@ -43,6 +44,7 @@ extern const struct workload single_workloads[];
 extern const struct workload shape_workloads[];
 extern const struct workload handover_workloads[];
 extern const struct workload thread_workloads[];
+extern const struct workload settle_workloads[];
 
 /* Prints what went wrong and ends the process with status 1. */
 _Noreturn void fail(const char *what);
@@ -72,6 +74,15 @@ void drop(struct worker *worker, void *object);
 void disown(struct worker *worker, void *object);
 /* Reads the object through, as a program that uses it would. */
 void check(const void *object);
+
+/* Where a workload has come down from its peak. Timed runs pass through; with --settle the first
+ * call waits, prints what stayed resident, and ends the process. No other thread may run. */
+void settle(void);
+void settle_enable(void);
+
+/* Requested and not freed, now and at most; 0 unless bench/live_alloc.so is preloaded. */
+size_t live_bytes(void);
+size_t live_most_bytes(void);
 
 /* malloc and calloc for what is not an object; they fail instead of returning NULL. */
 void *take_memory(size_t bytes);

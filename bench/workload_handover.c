@@ -235,12 +235,13 @@ static void run_exchange_large(double scale)
 }
 
 const struct workload handover_workloads[] = {
-    {"producer-consumer", 2, "one thread makes, one drops", run_producer_consumer},
-    {"many-to-one", 5, "four threads make, one drops", run_many_to_one},
-    {"ring-2", 2, "two threads renew half of each message and pass it on", run_ring_2},
-    {"ring", 6, "six threads renew half of each message and pass it on", run_ring},
-    {"broadcast", 4, "one writer, three readers, the last one drops", run_broadcast},
-    {"exchange", 8, "16-512 bytes through shared slots, all drop what others made", run_exchange},
-    {"exchange-large", 8, "16 bytes-32 KiB through shared slots", run_exchange_large},
-    {NULL, 0, NULL, NULL},
+    {"producer-consumer", 2, "one thread makes, one drops", run_producer_consumer, 0},
+    {"many-to-one", 5, "four threads make, one drops", run_many_to_one, 0},
+    {"ring-2", 2, "two threads renew half of each message and pass it on", run_ring_2, 0},
+    {"ring", 6, "six threads renew half of each message and pass it on", run_ring, 0},
+    {"broadcast", 4, "one writer, three readers, the last one drops", run_broadcast, 0},
+    {"exchange", 8, "16-512 bytes through shared slots, all drop what others made", run_exchange,
+     0},
+    {"exchange-large", 8, "16 bytes-32 KiB through shared slots", run_exchange_large, 0},
+    {NULL, 0, NULL, NULL, 0},
 };

@@ -256,19 +256,51 @@ static void run_realloc_vectors(double scale)
     worker_end(&worker);
 }
 
+static void replace_blocks(size_t live, size_t repeats, size_t low, size_t high)
+{
+    enum { MOST = 16 };
+    void *block[MOST] = {NULL};
+    struct worker worker;
+    worker_init(&worker, 4 + live);
+    for (size_t n = repeats; n > 0; n--) {
+        size_t i = random_below(&worker, live);
+        drop(&worker, block[i]);
+        block[i] = make(&worker, random_bytes(&worker, low, high));
+    }
+    for (size_t i = 0; i < live; i++)
+        drop(&worker, block[i]);
+    worker_end(&worker);
+}
+
 static void run_large_blocks(double scale)
 {
-    enum { LIVE = 12 };
-    void *block[LIVE] = {NULL};
+    replace_blocks(12, scaled(scale, 4000), 64 * KIB, 8 * MIB - 1);
+}
+
+static void run_huge_blocks(double scale)
+{
+    replace_blocks(3, scaled(scale, 60), 16 * MIB, 128 * MIB - 1);
+}
+
+/* Tables that are mostly empty: who zeroes memory that is zero already writes all of it. */
+static void run_calloc_large(double scale)
+{
+    enum { LIVE = 8 };
+    unsigned char *table[LIVE] = {NULL};
     struct worker worker;
-    worker_init(&worker, 16);
-    for (size_t n = scaled(scale, 4000); n > 0; n--) {
-        size_t i = random_below(&worker, LIVE);
-        drop(&worker, block[i]);
-        block[i] = make(&worker, random_bytes(&worker, 64 * KIB, 8 * MIB - 1));
+    worker_init(&worker, 18);
+    for (size_t n = scaled(scale, 1500); n > 0; n--) {
+        size_t i = random_below(&worker, LIVE),
+               bytes = random_bytes(&worker, 64 * KIB, 8 * MIB - 1);
+        free(table[i]);
+        table[i] = take_zeroed(1, bytes);
+        size_t written = bytes / 4, at = random_below(&worker, bytes - written);
+        require_zeroes((char *)table[i] + at, 512);
+        require_zeroes((char *)table[i] + bytes - 512, 512);
+        memset(table[i] + at, 1, written);
     }
     for (size_t i = 0; i < LIVE; i++)
-        drop(&worker, block[i]);
+        free(table[i]);
     worker_end(&worker);
 }
 
@@ -298,13 +330,15 @@ static void run_aligned(double scale)
 }
 
 const struct workload shape_workloads[] = {
-    {"tree", 1, "search trees of small nodes and strings, built and torn down", run_tree},
-    {"large-tree", 1, "524287 nodes of 16 bytes at once, built and torn down", run_large_tree},
-    {"map", 1, "hash tables: entries, strings, and an array that doubles", run_map},
-    {"calloc", 1, "16-512 zeroed bytes, random replacement", run_calloc},
-    {"realloc-strings", 1, "many strings grown by a few bytes at a time", run_realloc_strings},
-    {"realloc-vectors", 1, "a few buffers grown by half, up to 7.5 MiB", run_realloc_vectors},
-    {"large-blocks", 1, "64 KiB-8 MiB freed and taken again, all of it used", run_large_blocks},
-    {"aligned", 1, "posix_memalign at 16-4096 bytes, 32-2048 bytes long", run_aligned},
-    {NULL, 0, NULL, NULL},
+    {"tree", 1, "search trees of small nodes and strings, built and torn down", run_tree, 0},
+    {"large-tree", 1, "524287 nodes of 16 bytes at once, built and torn down", run_large_tree, 0},
+    {"map", 1, "hash tables: entries, strings, and an array that doubles", run_map, 0},
+    {"calloc", 1, "16-512 zeroed bytes, random replacement", run_calloc, 0},
+    {"realloc-strings", 1, "many strings grown by a few bytes at a time", run_realloc_strings, 0},
+    {"realloc-vectors", 1, "a few buffers grown by half, up to 7.5 MiB", run_realloc_vectors, 0},
+    {"large-blocks", 1, "64 KiB-8 MiB freed and taken again, all of it used", run_large_blocks, 0},
+    {"huge-blocks", 1, "16-128 MiB freed and taken again, all of it used", run_huge_blocks, 0},
+    {"calloc-large", 1, "64 KiB-8 MiB zeroed, a quarter of it written", run_calloc_large, 0},
+    {"aligned", 1, "posix_memalign at 16-4096 bytes, 32-2048 bytes long", run_aligned, 0},
+    {NULL, 0, NULL, NULL, 0},
 };

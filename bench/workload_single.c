@@ -163,6 +163,7 @@ static void run_phase_change(double scale)
                 object[phase][i] = NULL;
             }
         }
+        settle();
         for (int phase = 0; phase < PHASES; phase++) {
             for (size_t i = 0; i < FILL_BYTES / phase_bytes[phase]; i++)
                 drop(&worker, object[phase][i]);
@@ -173,16 +174,16 @@ static void run_phase_change(double scale)
 }
 
 const struct workload single_workloads[] = {
-    {"one-size", 1, "one class hot: 64 bytes, freed at once or 256 later", run_one_size},
-    {"mixed-hot", 1, "16-512 bytes, random replacement, live set in cache", run_mixed_hot},
+    {"one-size", 1, "one class hot: 64 bytes, freed at once or 256 later", run_one_size, 0},
+    {"mixed-hot", 1, "16-512 bytes, random replacement, live set in cache", run_mixed_hot, 0},
     {"mixed-cold", 1, "16-1024 bytes, random replacement, live set far out of cache",
-     run_mixed_cold},
-    {"all-sizes", 1, "every size from 1 byte to 16 KiB in turn: no class is hot", run_all_sizes},
-    {"lifo", 1, "16-256 bytes, dropped in the reverse order", run_lifo},
-    {"fifo", 1, "16-512 bytes, dropped in the order made, 30000 later", run_fifo},
-    {"random-order", 1, "16-256 bytes, 100000 made, then dropped in random order",
-     run_random_order},
+     run_mixed_cold, 0},
+    {"all-sizes", 1, "every size from 1 byte to 16 KiB in turn: no class is hot", run_all_sizes, 0},
+    {"lifo", 1, "16-256 bytes, dropped in the reverse order", run_lifo, 0},
+    {"fifo", 1, "16-512 bytes, dropped in the order made, 30000 later", run_fifo, 0},
+    {"random-order", 1, "16-256 bytes, 100000 made, then dropped in random order", run_random_order,
+     0},
     {"phase-change", 1, "fill with one size, drop 90 % at random, fill with another",
-     run_phase_change},
-    {NULL, 0, NULL, NULL},
+     run_phase_change, 1},
+    {NULL, 0, NULL, NULL, 0},
 };

@@ -33,6 +33,11 @@ static void run_parallel(double scale)
     run_threads(4, parallel_thread, scale, NULL);
 }
 
+static void run_parallel_32(double scale)
+{
+    run_threads(32, parallel_thread, scale / 8, NULL);
+}
+
 /* Threads that live for a millisecond, eight at a time, and leave a few objects to the others. */
 enum { CHURN_THREADS = 8, CHURN_LEFT = 64 };
 struct churn {
@@ -207,10 +212,12 @@ static void run_server(double scale)
 }
 
 const struct workload thread_workloads[] = {
-    {"parallel", 4, "four threads on their own, 16-1024 bytes, random replacement", run_parallel},
-    {"churn", 8, "threads that live for a millisecond, eight at a time", run_churn},
-    {"generations", 4, "threads inherit the live sets of threads that ended", run_generations},
+    {"parallel", 4, "four threads on their own, 16-1024 bytes, random replacement", run_parallel,
+     0},
+    {"parallel-32", 32, "the same with 32 threads, an eighth of the work each", run_parallel_32, 0},
+    {"churn", 8, "threads that live for a millisecond, eight at a time", run_churn, 0},
+    {"generations", 4, "threads inherit the live sets of threads that ended", run_generations, 0},
     {"server", 4, "sessions, requests of short temporaries, a shared cache, busy and quiet",
-     run_server},
-    {NULL, 0, NULL, NULL},
+     run_server, 0},
+    {NULL, 0, NULL, NULL, 0},
 };

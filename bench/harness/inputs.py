@@ -55,6 +55,19 @@ class Inputs:
         os.rename(path + ".new", path)
         return path
 
+    def pages(self):
+        """A folder for a web server: a page, and the parts that it includes."""
+        path = self.path("pages")
+        if os.path.exists(path):
+            return path
+        source = random.Random("pages")
+        os.makedirs(path + ".new", exist_ok=True)
+        for name, body in page_parts(source):
+            with open(os.path.join(path + ".new", name), "w", encoding="ascii") as out:
+                out.write(body)
+        os.rename(path + ".new", path)
+        return path
+
 
 def sentence(source, words):
     return " ".join(source.choices(WORDS, k=words))
@@ -132,3 +145,28 @@ def postscript_lines(count, source):
         yield "  pick 0.5 gt { fill } { stroke } ifelse } repeat\n"
         yield "/d 500 dict def 0 1 499 { 20 string cvs cvn d exch 9 array put } for\n"
         yield "showpage\n"
+
+
+def page_parts(source):
+    """Yields name and text of each file."""
+    parts = [f"part{i}.html" for i in range(12)]
+    for name in parts:
+        yield name, "".join(f"<p>{sentence(source, 40)}</p>\n" for _ in range(8))
+    yield "index.html", "<html><body>\n" + "".join(
+        f'<!--# include virtual="/{name}" -->\n' for name in parts) + "</body></html>\n"
+
+
+def smt_lines(count, source):
+    """Puzzles over integers, arrays and functions, each in a scope of its own."""
+    yield "(set-option :smt.random_seed 1)\n(declare-fun f (Int) Int)\n"
+    yield "(declare-const a (Array Int Int))\n"
+    for i in range(40):
+        yield f"(declare-const x{i} Int)(assert (and (< 0 x{i}) (< x{i} 60)))\n"
+    for _ in range(count(16)):
+        yield "(push)\n"
+        for _ in range(50):
+            one, two, three = (f"x{i}" for i in source.sample(range(40), 3))
+            low, shift = source.randrange(1, 9), source.randrange(20)
+            yield f"(assert (or (< (+ {one} {low}) {two}) (= (f {three}) (+ {one} {shift}))))\n"
+            yield f"(assert (or (> (select a {one}) {two}) (distinct (f {two}) {three} {one})))\n"
+        yield "(check-sat)\n(pop)\n"

@@ -3,10 +3,8 @@
 import hashlib
 import os
 import signal
-import socket
 import subprocess
 import tempfile
-import time
 from dataclasses import dataclass
 
 from harness import allocators
@@ -35,10 +33,19 @@ class Launcher:
 
     def run(self, argv, preload="", environment=None, stdin=os.devnull, folder=None):
         """Returns a Sample, or raises Failed when the program does not end well."""
-        with open(stdin, "rb") as source, tempfile.TemporaryFile(dir=self.scratch) as output, \
-                tempfile.TemporaryFile(dir=self.scratch) as errors:
-            report = self._start(
-                [preload, *argv], source, output, errors, environment, folder)
+        with tempfile.TemporaryFile(dir=self.scratch) as output:
+            return self._run([preload, *argv], environment, stdin, folder, output)
+
+    def read(self, argv, preload="", environment=None):
+        """What a program prints. Raises Failed when it does not end well."""
+        with tempfile.TemporaryFile(dir=self.scratch) as output:
+            self._run([preload, *argv], environment, os.devnull, None, output)
+            output.seek(0)
+            return output.read().decode(errors="replace")
+
+    def _run(self, command, environment, stdin, folder, output):
+        with open(stdin, "rb") as source, tempfile.TemporaryFile(dir=self.scratch) as errors:
+            report = self._start(command, source, output, errors, environment, folder)
             return _sample(report, output, errors)
 
     def _start(self, command, source, output, errors, environment, folder):
@@ -90,77 +97,3 @@ def describe_status(status):
     if os.WIFSIGNALED(status):
         return f"killed by {signal.Signals(os.WTERMSIG(status)).name}:"
     return f"exit status {os.WEXITSTATUS(status)}:"
-
-
-class RedisServer:
-    """A redis-server on a socket in a folder of its own; only the server has the preload."""
-
-    def __init__(self, server, preload, environment):
-        self.folder = tempfile.TemporaryDirectory(prefix="hpbench")
-        self.socket = os.path.join(self.folder.name, "redis")
-        variables = allocators.clean_environment() | environment
-        if preload:
-            variables["LD_PRELOAD"] = preload
-        self.process = subprocess.Popen(
-            [server, "--port", "0", "--unixsocket", self.socket, "--save", "", "--appendonly",
-             "no", "--daemonize", "no", "--dir", self.folder.name],
-            env=variables, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL)
-
-    def ask(self, command):
-        """Sends one inline command and returns the first line of the answer."""
-        with socket.socket(socket.AF_UNIX) as connection:
-            connection.settimeout(20)
-            connection.connect(self.socket)
-            connection.sendall(command.encode() + b"\r\n")
-            return connection.recv(200).decode(errors="replace").strip()
-
-    def wait_ready(self):
-        for _ in range(400):
-            try:
-                if self.ask("PING") == "+PONG":
-                    return
-            except OSError:
-                pass
-            if self.process.poll() is not None:
-                raise Failed(f"redis-server ended with {self.process.returncode}")
-            time.sleep(0.02)
-        raise Failed("redis-server does not answer")
-
-    def peak_kib(self):
-        with open(f"/proc/{self.process.pid}/status", encoding="ascii") as status:
-            return next(int(line.split()[1]) for line in status if line.startswith("VmHWM"))
-
-    def shut_down(self):
-        """Ends the server in order; returns the processor time it took."""
-        try:
-            self.ask("SHUTDOWN NOSAVE")
-        except OSError as error:
-            raise Failed(f"redis-server does not shut down: {error}") from None
-        _, status, used = os.wait4(self.process.pid, 0)
-        self.process.returncode = os.waitstatus_to_exitcode(status)
-        if status != 0:
-            raise Failed(describe_status(status))
-        return used.ru_utime + used.ru_stime
-
-    def close(self):
-        if self.process.poll() is None:
-            self.process.kill()
-            self.process.wait()
-        self.folder.cleanup()
-
-
-def run_redis(launcher, server, client, arguments, preload, environment):
-    """Time is the client's, processor time and peak are the server's."""
-    redis = RedisServer(server, preload, environment)
-    try:
-        redis.wait_ready()
-        sample = launcher.run([client, "-s", redis.socket, *arguments])
-        if redis.ask("DBSIZE") == ":0":
-            raise Failed("redis-server kept nothing")
-        peak = redis.peak_kib()
-        return Sample(sample.wall, redis.shut_down(), peak)
-    except OSError as error:
-        raise Failed(f"redis-server: {error}") from None
-    finally:
-        redis.close()

@@ -4,7 +4,7 @@ import os
 from dataclasses import dataclass, field
 from typing import Callable
 
-from harness import allocators, inputs as generate, measure
+from harness import allocators, inputs as generate, servers
 
 SOURCES = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "programs")
 
@@ -40,15 +40,15 @@ class Program:
 
 
 @dataclass
-class Redis(Program):
-    """A server under load; redis-benchmark is the load and has no preload."""
+class Served(Program):
+    """A server under load: its tool has the preload, the client, the first that it needs, not."""
+
+    run_served: Callable = None  # one of servers.run_*
 
     def run(self, launcher, allocator, inputs):
-        server = allocators.system_tool(self.tool)
-        client = allocators.system_tool(self.needs[0])
-        return measure.run_redis(
-            launcher, server, client, self.arguments(inputs),
-            allocators.preload_for(allocator, server), allocator.environment)
+        tools = [allocators.system_tool(self.tool), allocators.system_tool(self.needs[0])]
+        return self.run_served(launcher, tools, *self.arguments(inputs),
+                               allocators.preload_for(allocator, tools[0]), allocator.environment)
 
 
 def _source(name):
@@ -56,8 +56,17 @@ def _source(name):
 
 
 def _redis_arguments(inputs):
-    return ["-q", "-c", "20", "-P", "16", "-d", "120", "-n", str(inputs.count(70000)), "-r",
-            "100000", "-t", "set,get,incr,lpush,lpop,sadd,hset,zadd"]
+    return [["-q", "-c", "20", "-P", "16", "-d", "120", "-n", str(inputs.count(70000)), "-r",
+             "100000", "-t", "set,get,incr,lpush,lpop,sadd,hset,zadd"]]
+
+
+def _pgbench_arguments(inputs):
+    return [["-n", "-c", "4", "-j", "1", "-t", str(inputs.count(400)), "--random-seed=1",
+             "-b", "simple-update@20", "-f", _source("reports.sql") + "@1"]]
+
+
+def _nginx_arguments(inputs):
+    return [inputs.pages(), inputs.count(1500)]
 
 
 def _compile(inputs):
@@ -71,8 +80,13 @@ def _git(*command):
 GIT_ENVIRONMENT = {"GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": os.devnull}
 
 PROGRAMS = [
-    Redis("redis", "redis-server", "a server's keys, lists, sets, hashes under redis-benchmark",
-          _redis_arguments, needs=("redis-benchmark",)),
+    Served("redis", "redis-server", "a server's keys, lists, sets, hashes under redis-benchmark",
+           _redis_arguments, needs=("redis-benchmark",), run_served=servers.run_redis),
+    Served("postgres", "postgres", "updates by four clients, now and then a report over all rows",
+           _pgbench_arguments, needs=("pgbench", "initdb", "pg_isready"), threads=4,
+           run_served=servers.run_postgres),
+    Served("nginx", "nginx", "pages put together from parts and compressed, under wrk",
+           _nginx_arguments, needs=("wrk",), threads=2, run_served=servers.run_nginx),
     Program("sqlite3", "sqlite3", "an in-memory database: inserts, joins, updates",
             lambda inputs: [":memory:"],
             lambda inputs: inputs.file("sales.sql", generate.sql_lines)),
@@ -85,6 +99,8 @@ PROGRAMS = [
     Program("perl", "perl", "hashes, growing strings, regular expressions, sort",
             lambda inputs: [_source("text.pl"), f"{inputs.scale:g}"],
             environment={"PERL_HASH_SEED": "0"}),
+    Program("ruby", "ruby", "strings, hashes, objects, sort under a garbage collector",
+            lambda inputs: [_source("objects.rb"), f"{inputs.scale:g}"]),
     Program("lua", "lua", "tables, strings, closures under a garbage collector",
             lambda inputs: [_source("tables.lua"), f"{inputs.scale:g}"]),
     Program("g++", "g++", "a compile of templates; the preload reaches cc1plus", _compile),
@@ -92,6 +108,8 @@ PROGRAMS = [
     Program("gs", "gs", "text and curves to pixels",
             lambda inputs: ["-q", "-dBATCH", "-dNOPAUSE", "-dSAFER", "-sDEVICE=ppmraw", "-r50",
                             "-sOutputFile=-", inputs.file("pages.ps", generate.postscript_lines)]),
+    Program("z3", "z3", "terms, clauses, lemmas of an SMT solver",
+            lambda inputs: [inputs.file("puzzle.smt2", generate.smt_lines)]),
     Program("xmllint", "xmllint", "a document tree of small nodes, built, searched, torn down",
             lambda inputs: ["--xpath", "count(//author[@role='alder'])",
                             inputs.file("library.xml", generate.xml_lines)]),
@@ -104,6 +122,9 @@ PROGRAMS = [
     Program("git-pack", "git", "delta search over all objects, two threads",
             _git("pack-objects", "--all", "--stdout", "--threads=2", "--no-reuse-delta", "-q"),
             environment=GIT_ENVIRONMENT, threads=2, checked=False),
+    Program("shell", "sh", "300 processes that each do next to nothing: what starting takes",
+            lambda inputs: ["-c", "i=0; while [ $i -lt " + str(inputs.count(300)) +
+                            " ]; do /bin/true; i=$((i + 1)); done"]),
     Program("sort", "sort", "500000 lines, two threads",
             lambda inputs: ["--parallel=2", "-k2", inputs.file("lines", generate.text_lines)],
             environment={"TMPDIR": "."}, threads=2),

@@ -7,6 +7,9 @@ import platform
 from dataclasses import asdict, dataclass, field
 from statistics import geometric_mean, median
 
+from harness import limits
+from harness.measure import Sample
+
 BASELINE = "glibc"
 
 
@@ -20,6 +23,9 @@ class Series:
     stresses: str
     samples: dict = field(default_factory=dict)  # allocator -> [Sample]
     failures: dict = field(default_factory=dict)  # allocator -> why
+    live: int = 0  # most bytes live at once; 0: not known
+    settled_live: int = 0  # bytes live where the workload settles
+    settled: dict = field(default_factory=dict)  # allocator -> resident KiB by moment
 
     def complete(self, allocator):
         return all(self.samples.get(a) and a not in self.failures for a in (BASELINE, allocator))
@@ -64,12 +70,15 @@ def summarize(all_series, allocator):
         rounds = min(min(len(s.samples[a]) for a in (BASELINE, allocator)) for s in chosen)
         by_round = [_mean(s.round_ratio(allocator, "wall", number) for s in chosen)
                     for number in range(rounds)]
+        memory_by_round = [_mean(s.round_ratio(allocator, "peak", number) for s in chosen)
+                           for number in range(rounds)]
         summary[group] = {
             "count": len(chosen),
             "time": _mean(s.ratio(allocator, "wall") for s in chosen),
             "time_low": min(by_round), "time_high": max(by_round),
             "cpu": _mean(s.ratio(allocator, "cpu") for s in chosen),
             "memory": _mean(s.ratio(allocator, "peak") for s in chosen),
+            "memory_low": min(memory_by_round), "memory_high": max(memory_by_round),
         }
     return summary
 
@@ -112,6 +121,8 @@ def table(all_series, names):
     lines = [head.rstrip(), units.rstrip()]
     lines += [_row(series, names).rstrip() for series in all_series]
     lines += _mean_rows(all_series, names)
+    lines += limits.peak_rows(all_series, [BASELINE, *names])
+    lines += limits.settled_rows(all_series, [BASELINE, *names])
     lines += [f"\n{s.name} under {allocator} failed: {why}"
               for s in all_series for allocator, why in s.failures.items()]
     return "\n".join(lines)
@@ -139,6 +150,37 @@ def write_json(path, all_series, names, settings):
         json.dump(document, out, indent=1)
         out.write("\n")
     os.rename(path + ".new", path)
+
+
+class BadFile(Exception):
+    """What was read is not what write_json writes: says why."""
+
+
+def read_json(path):
+    """Returns all series, the names of the allocators beside the baseline, and the document."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            document = json.load(file)
+        all_series = [_series_of(entry) for entry in document["series"]]
+        names = list(document["summary"])
+    except OSError as error:
+        raise BadFile(f"{path}: {error.strerror}") from None
+    except ValueError as error:
+        raise BadFile(f"{path}: not JSON of bench/run: {error}") from None
+    except (KeyError, TypeError, AttributeError) as error:
+        what = f"{type(error).__name__}: {error}"
+        raise BadFile(f"{path}: not a result of bench/run: {what}") from None
+    return all_series, names, document
+
+
+def _series_of(entry):
+    series = Series(**entry)
+    series.samples = {name: [Sample(**sample) for sample in samples]
+                      for name, samples in series.samples.items()}
+    for sample in (one for samples in series.samples.values() for one in samples):
+        if not (sample.wall > 0 and sample.peak > 0):
+            raise ValueError(f"{series.name} took no time or no memory")
+    return series
 
 
 @dataclass
