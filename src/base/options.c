@@ -8,7 +8,8 @@
 
 #include "base/print.h"
 
-#define SECOND_NS 1000000000u
+#define SECOND_NS         1000000000u
+#define TRIGGER_MAX_BYTES (1024 * TiB)
 
 const struct option option_table[OPTION_COUNT] = {
     [OPTION_SAMPLE_INTERVAL] = {.name = "SAMPLE_INTERVAL",
@@ -51,12 +52,55 @@ const struct option option_table[OPTION_COUNT] = {
                              .initial = "0",
                              .accepted = "0 or 1",
                              .help = "dump when the program ends normally"},
+    [OPTION_DUMP_EVERY] = {.name = "DUMP_EVERY",
+                           .kind = OPTION_EVERY,
+                           .nothing = "off",
+                           .initial = "off",
+                           .accepted = "bytes from 64k such as 500m or 4g, a time from 100ms such "
+                                       "as 60s, 5min or 1h, or off",
+                           .help = "dump each time this much was allocated (4g) or this much time "
+                                   "went by (60s); m is MiB, min are minutes"},
+    [OPTION_DUMP_ON_GROWTH] = {.name = "DUMP_ON_GROWTH",
+                               .kind = OPTION_BYTES,
+                               .min = 64 * KiB,
+                               .max = TRIGGER_MAX_BYTES,
+                               .nothing = "off",
+                               .initial = "off",
+                               .accepted = "a number of bytes from 64k, with k, m, g or t behind "
+                                           "it, or off",
+                               .help = "dump when live bytes rise this far above the last dump's"},
+    [OPTION_DUMP_ON_LIMIT] = {.name = "DUMP_ON_LIMIT",
+                              .kind = OPTION_SHARE,
+                              .min = 1,
+                              .max = 100,
+                              .nothing = "off",
+                              .initial = "off",
+                              .accepted = "a share from 1% to 100%, or off",
+                              .help = "dump when memory use passes this share of the cgroup's or "
+                                      "HPMALLOC_HEAP_LIMIT's limit (90%)"},
+    [OPTION_DUMP_KEEP] = {.name = "DUMP_KEEP",
+                          .kind = OPTION_WHOLE,
+                          .min = 1,
+                          .max = 10000,
+                          .nothing = "all",
+                          .initial = "all",
+                          .accepted = "a number from 1 to 10000, or all",
+                          .help = "keep the newest N dump files of this process"},
     [OPTION_SYMBOLIZE] = {.name = "SYMBOLIZE",
                           .kind = OPTION_CHOICE,
                           .choices = "auto on off",
                           .initial = "auto",
                           .accepted = "auto, on or off",
                           .help = "put function names into dumps"},
+    [OPTION_HEAP_LIMIT] = {.name = "HEAP_LIMIT",
+                           .kind = OPTION_BYTES,
+                           .min = 1 * MiB,
+                           .max = TRIGGER_MAX_BYTES,
+                           .nothing = "none",
+                           .initial = "none",
+                           .accepted = "a number of bytes from 1m, with k, m, g or t behind it, or "
+                                       "none",
+                           .help = "past it malloc returns NULL with ENOMEM"},
     [OPTION_RELEASE] = {.name = "RELEASE",
                         .kind = OPTION_RELEASE_TIME,
                         .max = 24 * 3600 * (uint64_t)SECOND_NS,
@@ -152,6 +196,32 @@ static bool parse_time(const char *text, uint64_t *number)
                                         {"m", 60 * (uint64_t)SECOND_NS},
                                         {"h", 3600 * (uint64_t)SECOND_NS}};
     return parse_scaled(text, units, array_count(units), number);
+}
+
+static bool parse_whole(const char *text, uint64_t *number)
+{
+    return take_digits(&text, number) && *text == '\0';
+}
+
+static bool parse_share(const char *text, uint64_t *number)
+{
+    return take_digits(&text, number) && text[0] == '%' && text[1] == '\0';
+}
+
+/* `m` would be both: it is MiB, and minutes are `min`. */
+static bool parse_every(const char *text, uint64_t *number)
+{
+    static const struct word times[] = {{"ms", SECOND_NS / 1000},
+                                        {"s", SECOND_NS},
+                                        {"min", 60 * (uint64_t)SECOND_NS},
+                                        {"h", 3600 * (uint64_t)SECOND_NS}};
+    if (parse_bytes(text, number))
+        return *number >= 64 * KiB && *number <= TRIGGER_MAX_BYTES;
+    if (!parse_scaled(text, times, array_count(times), number) || *number < SECOND_NS / 10 ||
+        *number > 365 * 24 * 3600 * (uint64_t)SECOND_NS)
+        return false;
+    *number |= OPTION_EVERY_TIME;
+    return true;
 }
 
 static bool parse_switch(const char *text, uint64_t *number)
@@ -272,6 +342,12 @@ static bool parse_kind(const struct option *option, const char *text, uint64_t *
     switch (option->kind) {
     case OPTION_BYTES:
         return parse_bytes(text, number);
+    case OPTION_WHOLE:
+        return parse_whole(text, number);
+    case OPTION_SHARE:
+        return parse_share(text, number);
+    case OPTION_EVERY:
+        return parse_every(text, number);
     case OPTION_SWITCH:
         return parse_switch(text, number);
     case OPTION_SIGNAL:
@@ -291,6 +367,11 @@ static bool parse_kind(const struct option *option, const char *text, uint64_t *
 
 bool option_parse(const struct option *option, const char *text, uint64_t *number)
 {
+    const struct word nothing[] = {{"0", 0}, {option->nothing, 0}};
+    if (option->nothing != NULL && find_word(nothing, array_count(nothing), text) != NULL) {
+        *number = 0;
+        return true;
+    }
     return parse_kind(option, text, number) && is_in_range(option, *number);
 }
 

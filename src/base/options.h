@@ -15,7 +15,12 @@ enum option_id {
     OPTION_DUMP_FORMAT,
     OPTION_DUMP_PROFILE,
     OPTION_DUMP_AT_EXIT,
+    OPTION_DUMP_EVERY,
+    OPTION_DUMP_ON_GROWTH,
+    OPTION_DUMP_ON_LIMIT,
+    OPTION_DUMP_KEEP,
     OPTION_SYMBOLIZE,
+    OPTION_HEAP_LIMIT,
     OPTION_RELEASE,
     OPTION_PROGRAM,
     OPTION_QUIET,
@@ -24,6 +29,9 @@ enum option_id {
 
 enum option_kind {
     OPTION_BYTES,        // number: bytes
+    OPTION_WHOLE,        // number: itself
+    OPTION_SHARE,        // number: percent
+    OPTION_EVERY,        // number: bytes, or with OPTION_EVERY_TIME in it, nanoseconds
     OPTION_SWITCH,       // number: 0 or 1
     OPTION_SIGNAL,       // number: the signal, 0 for none
     OPTION_CHOICE,       // number: index into choices
@@ -37,10 +45,13 @@ struct option {
     const char *initial;  // as a user would write it; NULL: none
     const char *accepted; // what a value may be, for errors and the manual
     const char *help;
+    const char *nothing; // a word for 0, which the range does not hold for then; NULL: none
     const char *choices; // words between spaces, for OPTION_CHOICE and OPTION_SET
     enum option_kind kind;
     uint64_t min, max;
 };
+
+#define OPTION_EVERY_TIME ((uint64_t)1 << 63)
 
 extern const struct option option_table[OPTION_COUNT];
 

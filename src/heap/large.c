@@ -44,9 +44,8 @@ static bool make_known(struct span *span, char *start, size_t bytes)
     return true;
 }
 
-static struct span *huge_alloc(size_t bytes, size_t alignment)
+static struct span *huge_map(size_t bytes, size_t alignment)
 {
-    bytes = huge_bytes_for(bytes);
     struct span *span = pageheap_span_alloc();
     if (span == NULL)
         return NULL;
@@ -57,6 +56,17 @@ static struct span *huge_alloc(size_t bytes, size_t alignment)
         os_unmap(start, bytes);
     pageheap_span_free(span);
     return NULL;
+}
+
+static struct span *huge_alloc(size_t bytes, size_t alignment)
+{
+    bytes = huge_bytes_for(bytes);
+    if (!pageheap_claim(bytes))
+        return NULL;
+    struct span *span = huge_map(bytes, alignment);
+    if (span == NULL)
+        pageheap_disclaim(bytes);
+    return span;
 }
 
 struct span *large_alloc(size_t bytes, size_t alignment, bool *is_zeroed)
@@ -91,6 +101,7 @@ void large_free(struct span *span)
     pagemap_drop_regions(start, REGION_BYTES);
     pageheap_span_free(span);
     os_unmap(start, bytes);
+    pageheap_disclaim(bytes);
 }
 
 /* Moves the pages of a huge block that cannot grow in place to an aligned place that can hold it. */
@@ -117,10 +128,15 @@ static bool huge_resize(struct span *span, size_t bytes)
     if (bytes < HUGE_MIN_BYTES || bytes > BLOCK_MAX_BYTES)
         return false;
     bytes = huge_bytes_for(bytes);
-    if (!os_resize(span->start, span->mapped_bytes, bytes) && !huge_move(span, bytes))
+    size_t before = span->mapped_bytes;
+    if (bytes > before && !pageheap_claim(bytes - before))
         return false;
-    span->mapped_bytes = bytes;
-    return true;
+    bool done = os_resize(span->start, before, bytes) || huge_move(span, bytes);
+    if (done)
+        span->mapped_bytes = bytes;
+    if (span->mapped_bytes < max_size(before, bytes))
+        pageheap_disclaim(max_size(before, bytes) - span->mapped_bytes);
+    return done;
 }
 
 bool large_resize(struct span *span, size_t bytes)

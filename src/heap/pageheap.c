@@ -29,10 +29,11 @@ static struct {
     bool is_ready;
     struct free_spans dirty, fresh; // with dirty pages, and without
     size_t free_pages, dirty_pages;
+    size_t moving_pages; // free, but in no list while the kernel takes them back
     char *lowest_region;       // where the newest region lies: the kernel maps downwards
     size_t unused_dirty_pages; // least dirty pages seen in this period
     uint64_t period_end_ns;
-    size_t mapped_bytes;
+    size_t mapped_bytes, claimed_bytes, limit_bytes; // limit 0: none
     uint64_t release_calls;
     uint64_t decay_ns;
 } heap = {.lock = LOCK_INITIAL(LOCK_PAGEHEAP), .decay_ns = 10000000000u};
@@ -267,45 +268,6 @@ static struct span *align_locked(struct span *span, size_t alignment)
     return rest;
 }
 
-static struct span *alloc_locked(size_t pages, size_t alignment, enum span_kind kind,
-                                 bool *is_fresh)
-{
-    size_t padding = alignment > HEAP_PAGE_BYTES ? alignment >> HEAP_PAGE_SHIFT : 0;
-    struct span *span = take_locked(pages + padding);
-    if (span != NULL && padding != 0)
-        span = align_locked(span, alignment);
-    if (span == NULL)
-        return NULL;
-    if (!trim_locked(span, pages)) {
-        put_locked(span);
-        return NULL;
-    }
-    if (is_fresh != NULL)
-        *is_fresh = span->dirty_pages == 0;
-    span->kind = (uint8_t)kind;
-    pagemap_set_span(span);
-    note_dirty_low_locked();
-    return span;
-}
-
-struct span *pageheap_alloc_aligned(size_t pages, size_t alignment, enum span_kind kind,
-                                    bool *is_fresh)
-{
-    if (!is_sane(pages) || !is_sane(alignment))
-        return NULL;
-    lock_acquire(&heap.lock);
-    if (!heap.is_ready)
-        init_locked();
-    struct span *span = alloc_locked(pages, alignment, kind, is_fresh);
-    lock_release(&heap.lock);
-    return span;
-}
-
-struct span *pageheap_alloc(size_t pages, enum span_kind kind, bool *is_fresh)
-{
-    return pageheap_alloc_aligned(pages, HEAP_PAGE_BYTES, kind, is_fresh);
-}
-
 /* The longest span with dirty pages, or NULL. */
 static struct span *longest_dirty_locked(void)
 {
@@ -323,9 +285,11 @@ static struct span *longest_dirty_locked(void)
  * False: the kernel refused. */
 static bool release_span_locked(struct span *span)
 {
+    heap.moving_pages += span->pages;
     lock_release(&heap.lock);
     bool is_released = os_release(span->start, span_bytes(span));
     lock_acquire(&heap.lock);
+    heap.moving_pages -= span->pages;
     heap.release_calls++;
     if (is_released) {
         pagemap_clear_dirty(span->start, span->pages);
@@ -368,6 +332,68 @@ static size_t release_locked(size_t pages)
     }
     note_dirty_low_locked();
     return given;
+}
+
+static size_t used_bytes_locked(void)
+{
+    size_t free_pages = heap.free_pages + heap.moving_pages;
+    return heap.mapped_bytes - bytes_of_pages(free_pages) + heap.claimed_bytes;
+}
+
+/* Whether so much more may be in use. What is kept for later counts too, but goes back before
+ * anything is refused. */
+static bool make_room_locked(size_t bytes)
+{
+    if (heap.limit_bytes == 0)
+        return true;
+    size_t used = used_bytes_locked(), kept = bytes_of_pages(heap.dirty_pages);
+    if (used > heap.limit_bytes || bytes > heap.limit_bytes - used)
+        return false;
+    size_t room = heap.limit_bytes - used - bytes;
+    if (kept > room)
+        release_locked(pages_for(kept - room));
+    return true;
+}
+
+static struct span *alloc_locked(size_t pages, size_t alignment, enum span_kind kind,
+                                 bool *is_fresh)
+{
+    size_t padding = alignment > HEAP_PAGE_BYTES ? alignment >> HEAP_PAGE_SHIFT : 0;
+    if (!make_room_locked(bytes_of_pages(pages)))
+        return NULL;
+    struct span *span = take_locked(pages + padding);
+    if (span != NULL && padding != 0)
+        span = align_locked(span, alignment);
+    if (span == NULL)
+        return NULL;
+    if (!trim_locked(span, pages)) {
+        put_locked(span);
+        return NULL;
+    }
+    if (is_fresh != NULL)
+        *is_fresh = span->dirty_pages == 0;
+    span->kind = (uint8_t)kind;
+    pagemap_set_span(span);
+    note_dirty_low_locked();
+    return span;
+}
+
+struct span *pageheap_alloc_aligned(size_t pages, size_t alignment, enum span_kind kind,
+                                    bool *is_fresh)
+{
+    if (!is_sane(pages) || !is_sane(alignment))
+        return NULL;
+    lock_acquire(&heap.lock);
+    if (!heap.is_ready)
+        init_locked();
+    struct span *span = alloc_locked(pages, alignment, kind, is_fresh);
+    lock_release(&heap.lock);
+    return span;
+}
+
+struct span *pageheap_alloc(size_t pages, enum span_kind kind, bool *is_fresh)
+{
+    return pageheap_alloc_aligned(pages, HEAP_PAGE_BYTES, kind, is_fresh);
 }
 
 static size_t retain_pages_locked(void)
@@ -426,6 +452,8 @@ void pageheap_free(struct span *span)
 static bool extend_locked(struct span *span, size_t pages)
 {
     size_t missing = pages - span->pages;
+    if (!make_room_locked(bytes_of_pages(missing)))
+        return false;
     struct span *after = free_neighbour(span_limit(span));
     if (after == NULL || after->pages < missing)
         return false;
@@ -478,6 +506,38 @@ void pageheap_set_release(uint64_t decay_ns)
     lock_acquire(&heap.lock);
     heap.decay_ns = decay_ns;
     lock_release(&heap.lock);
+}
+
+void pageheap_set_limit(size_t bytes)
+{
+    lock_acquire(&heap.lock);
+    heap.limit_bytes = bytes;
+    lock_release(&heap.lock);
+}
+
+bool pageheap_claim(size_t bytes)
+{
+    lock_acquire(&heap.lock);
+    bool done = make_room_locked(bytes);
+    if (done)
+        heap.claimed_bytes += bytes;
+    lock_release(&heap.lock);
+    return done;
+}
+
+void pageheap_disclaim(size_t bytes)
+{
+    lock_acquire(&heap.lock);
+    heap.claimed_bytes -= bytes;
+    lock_release(&heap.lock);
+}
+
+size_t pageheap_used_bytes(void)
+{
+    lock_acquire(&heap.lock);
+    size_t bytes = used_bytes_locked();
+    lock_release(&heap.lock);
+    return bytes;
 }
 
 size_t pageheap_mapped_bytes(void)

@@ -9,7 +9,7 @@
  * in use, at once, and decays: of what stayed unused through a period, half is given back.
  *
  * Lock:  one, rank LOCK_PAGEHEAP; not held while the kernel takes pages back.
- * Fails: alloc returns NULL when the kernel gives no more. */
+ * Fails: alloc returns NULL when the kernel gives no more, or past the limit. */
 #ifndef HPM_HEAP_PAGEHEAP_H
 #define HPM_HEAP_PAGEHEAP_H
 
@@ -36,6 +36,17 @@ size_t pageheap_release(size_t bytes);
 
 /* How kept memory goes back: decay time in nanoseconds, 0 at once, UINT64_MAX never. */
 void pageheap_set_release(uint64_t decay_ns);
+
+/* The most that may be in use, in spans and claimed; 0: no bound. To stay below it with what is kept
+ * for later too, free dirty memory goes back first. Past it alloc and claim refuse. */
+void pageheap_set_limit(size_t bytes);
+
+/* Memory in use that the caller maps itself (huge blocks): counted, and refused past the limit. */
+bool pageheap_claim(size_t bytes);
+void pageheap_disclaim(size_t bytes);
+
+/* What is in use by that count. */
+size_t pageheap_used_bytes(void);
 
 /* A span record for memory that is not the page heap's (huge blocks). */
 struct span *pageheap_span_alloc(void);

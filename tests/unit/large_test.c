@@ -143,3 +143,20 @@ TEST(large, live_blocks_are_counted_exactly)
     CHECK_EQUAL(now.live_blocks, before.live_blocks);
     CHECK_EQUAL(now.huge_bytes, before.huge_bytes);
 }
+
+TEST(large, a_limit_holds_for_blocks_with_a_mapping_of_their_own)
+{
+    size_t used = pageheap_used_bytes();
+    pageheap_set_limit(used + 100 * MiB);
+    struct span *one = alloc(60 * MiB);
+    CHECK(one != NULL);
+    CHECK(alloc(41 * MiB) == NULL);
+    CHECK(!large_resize(one, 101 * MiB));
+    CHECK(large_resize(one, 100 * MiB));
+    CHECK_EQUAL(pageheap_used_bytes(), used + 100 * MiB);
+    CHECK(large_resize(one, 50 * MiB));
+    CHECK_EQUAL(pageheap_used_bytes(), used + 50 * MiB);
+    large_free(one);
+    CHECK_EQUAL(pageheap_used_bytes(), used);
+    pageheap_set_limit(0);
+}

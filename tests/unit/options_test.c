@@ -61,6 +61,11 @@ TEST(options, defaults_stand_where_nothing_is_set)
     CHECK_EQUAL(option_number(OPTION_DUMP_FORMAT), 1 << DUMP_FORMAT_PPROF);
     CHECK_EQUAL(option_number(OPTION_DUMP_PROFILE), 1 << DUMP_PROFILE_HEAP);
     CHECK_EQUAL(option_number(OPTION_DUMP_AT_EXIT), 0);
+    CHECK_EQUAL(option_number(OPTION_DUMP_EVERY), 0);
+    CHECK_EQUAL(option_number(OPTION_DUMP_ON_GROWTH), 0);
+    CHECK_EQUAL(option_number(OPTION_DUMP_ON_LIMIT), 0);
+    CHECK_EQUAL(option_number(OPTION_DUMP_KEEP), 0);
+    CHECK_EQUAL(option_number(OPTION_HEAP_LIMIT), 0);
     CHECK_EQUAL(option_number(OPTION_SYMBOLIZE), SYMBOLIZE_AUTO);
     CHECK_EQUAL(option_number(OPTION_RELEASE), 10000000000);
     CHECK(option_text(OPTION_PROGRAM) == NULL);
@@ -131,6 +136,43 @@ TEST(options, sets_are_words_with_commas)
     CHECK(refuses(OPTION_DUMP_FORMAT, "pprof text"));
     CHECK(accepts(OPTION_SYMBOLIZE, "off", SYMBOLIZE_OFF));
     CHECK(refuses(OPTION_SYMBOLIZE, "auto,off"));
+}
+
+TEST(options, each_so_much_is_bytes_or_a_time)
+{
+    CHECK(accepts(OPTION_DUMP_EVERY, "4g", 4 * GiB));
+    CHECK(accepts(OPTION_DUMP_EVERY, "64m", 64 * MiB));
+    CHECK(accepts(OPTION_DUMP_EVERY, "100000", 100000));
+    CHECK(accepts(OPTION_DUMP_EVERY, "60s", OPTION_EVERY_TIME | 60000000000));
+    CHECK(accepts(OPTION_DUMP_EVERY, "100ms", OPTION_EVERY_TIME | 100000000));
+    CHECK(accepts(OPTION_DUMP_EVERY, "5min", OPTION_EVERY_TIME | 300000000000));
+    CHECK(accepts(OPTION_DUMP_EVERY, "off", 0));
+    CHECK(accepts(OPTION_DUMP_EVERY, "0", 0));
+    CHECK(refuses(OPTION_DUMP_EVERY, "60"));
+    CHECK(refuses(OPTION_DUMP_EVERY, "63k"));
+    CHECK(refuses(OPTION_DUMP_EVERY, "99ms"));
+    CHECK(refuses(OPTION_DUMP_EVERY, "9000h"));
+    CHECK(refuses(OPTION_DUMP_EVERY, "0s"));
+    CHECK(refuses(OPTION_DUMP_EVERY, "2000t"));
+    CHECK(refuses(OPTION_DUMP_EVERY, "often"));
+}
+
+TEST(options, shares_and_numbers_are_whole)
+{
+    CHECK(accepts(OPTION_DUMP_ON_LIMIT, "90%", 90));
+    CHECK(accepts(OPTION_DUMP_ON_LIMIT, "100%", 100));
+    CHECK(accepts(OPTION_DUMP_ON_LIMIT, "off", 0));
+    CHECK(refuses(OPTION_DUMP_ON_LIMIT, "90"));
+    CHECK(refuses(OPTION_DUMP_ON_LIMIT, "101%"));
+    CHECK(refuses(OPTION_DUMP_ON_LIMIT, "0%"));
+    CHECK(refuses(OPTION_DUMP_ON_LIMIT, "none"));
+    CHECK(accepts(OPTION_DUMP_KEEP, "10", 10));
+    CHECK(accepts(OPTION_DUMP_KEEP, "all", 0));
+    CHECK(refuses(OPTION_DUMP_KEEP, "10k"));
+    CHECK(refuses(OPTION_DUMP_KEEP, "10001"));
+    CHECK(accepts(OPTION_HEAP_LIMIT, "1g", GiB));
+    CHECK(accepts(OPTION_HEAP_LIMIT, "none", 0));
+    CHECK(refuses(OPTION_HEAP_LIMIT, "1000k"));
 }
 
 TEST(options, the_time_to_release_may_be_now_or_never)

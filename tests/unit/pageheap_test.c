@@ -362,3 +362,38 @@ TEST(pageheap, nothing_is_lost_over_random_work)
     }
     CHECK_EQUAL(live_bytes(), live_before);
 }
+
+TEST(pageheap, past_the_limit_nothing_is_handed_out_and_below_it_all_goes_on)
+{
+    size_t used = pageheap_used_bytes();
+    pageheap_set_limit(used + 10 * MiB);
+    struct span *most = pageheap_alloc(pages_for(8 * MiB), SPAN_LARGE, NULL);
+    CHECK(most != NULL);
+    CHECK_EQUAL(pageheap_used_bytes(), used + 8 * MiB);
+    CHECK(pageheap_alloc(pages_for(3 * MiB), SPAN_LARGE, NULL) == NULL);
+    CHECK(!pageheap_claim(2 * MiB + 1));
+    CHECK(pageheap_claim(2 * MiB));
+    CHECK(pageheap_alloc(1, SPAN_LARGE, NULL) == NULL);
+    pageheap_disclaim(2 * MiB);
+    struct span *rest = pageheap_alloc(pages_for(2 * MiB), SPAN_LARGE, NULL);
+    CHECK(rest != NULL);
+    CHECK(!pageheap_resize(rest, rest->pages + 1));
+    pageheap_free(rest);
+    pageheap_free(most);
+    CHECK_EQUAL(pageheap_used_bytes(), used);
+    pageheap_set_limit(0);
+}
+
+TEST(pageheap, below_a_limit_what_is_kept_goes_back_before_more_is_taken)
+{
+    pageheap_release(SIZE_MAX);
+    size_t used = pageheap_used_bytes();
+    pageheap_set_limit(used + 10 * MiB);
+    struct span *span = pageheap_alloc(pages_for(8 * MiB), SPAN_LARGE, NULL);
+    pageheap_free(span);
+    CHECK_EQUAL(stats_now().dirty_bytes, 8 * MiB);
+    CHECK(pageheap_claim(7 * MiB));
+    CHECK(stats_now().dirty_bytes <= 3 * MiB);
+    pageheap_disclaim(7 * MiB);
+    pageheap_set_limit(0);
+}
