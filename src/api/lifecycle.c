@@ -17,6 +17,7 @@
 #include "prof/profile.h"
 #include "prof/unwind.h"
 #include "report/dump.h"
+#include "report/keeper.h"
 
 /* The linker's marks around the code of HPM_API. */
 extern const char hpm_text_start[] __asm__("__start_hpm_text")
@@ -142,6 +143,7 @@ static void fork_child(void)
     tcache_fork_child();
     lock_reset(&setup_lock);
     dump_fork_child();
+    keeper_fork_child();
     atomic_store_explicit(&next_seed, os_random_u64(), memory_order_relaxed);
     if (tcache_self != &tcache_none)
         sampler_init(&((struct thread *)tcache_self)->sampler, take_seed());
@@ -165,7 +167,8 @@ static void on_dump_signal(int signal_number)
 {
     (void)signal_number;
     int saved = errno;
-    lock_defer(dump_after_signal);
+    if (!keeper_ask_signal())
+        lock_defer(dump_after_signal);
     errno = saved;
 }
 
@@ -199,11 +202,14 @@ __attribute__((constructor(101))) static void start_library(void)
     print_init();
     options_init();
     pageheap_set_release(option_number(OPTION_RELEASE));
+    pageheap_set_limit(option_number(OPTION_HEAP_LIMIT));
     lifecycle_thread();
     dump_init();
     start_profiler();
-    if (options_program_matches(NULL))
+    if (options_program_matches(NULL)) {
         install_dump_signal();
+        keeper_init(pageheap_used_bytes);
+    }
     errno = saved;
 }
 
@@ -211,6 +217,7 @@ __attribute__((destructor)) static void stop_library(void)
 {
     if (tcache_self != &tcache_none)
         tcache_check(tcache_self);
+    keeper_stop();
     if (option_number(OPTION_DUMP_AT_EXIT) != 0 && options_program_matches(NULL))
         dump_all("exit");
 }

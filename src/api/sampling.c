@@ -1,6 +1,8 @@
 #include "api/sampling.h"
 
 #ifndef HPM_NO_PROFILING
+#include "report/keeper.h"
+
 /* While the profiler works for a thread, what it allocates itself is no sample. */
 HPM_API static sample_tag record(struct thread *thread, size_t bytes, size_t charged_bytes)
 {
@@ -22,6 +24,14 @@ HPM_API static void *alloc_sample(struct thread *thread, unsigned class, size_t 
     if (object == NULL)
         profile_forget(tag);
     return object;
+}
+
+/* Last of all: to make its thread the keeper may allocate. */
+static void look(struct thread *thread)
+{
+    thread->is_sampling = true;
+    keeper_look();
+    thread->is_sampling = false;
 }
 
 static void draw(struct thread *thread, unsigned class)
@@ -48,6 +58,8 @@ HPM_API_SLOW void *sampling_renew(struct thread *thread, unsigned class, size_t 
     }
     if (object == NULL && list->allowance == 0)
         list->allowance = 1;
+    if (object != NULL)
+        look(thread);
     return object;
 }
 
@@ -56,6 +68,8 @@ HPM_API_SLOW sample_tag sampling_toss(struct thread *thread, size_t bytes, size_
     if (thread->is_sampling || sampler_interval() == 0 ||
         !sampler_toss(&thread->sampler, charged_bytes))
         return 0;
-    return record(thread, bytes, charged_bytes);
+    sample_tag tag = record(thread, bytes, charged_bytes);
+    look(thread);
+    return tag;
 }
 #endif

@@ -199,6 +199,14 @@ void os_wait(_Atomic uint32_t *word, uint32_t expected)
     errno = saved;
 }
 
+void os_wait_for(_Atomic uint32_t *word, uint32_t expected, uint64_t nanoseconds)
+{
+    int saved = errno;
+    struct timespec time = {(time_t)(nanoseconds / 1000000000u), (long)(nanoseconds % 1000000000u)};
+    syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, expected, &time, NULL, 0);
+    errno = saved;
+}
+
 void os_wake(_Atomic uint32_t *word, int waiters)
 {
     int saved = errno;

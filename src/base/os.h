@@ -55,6 +55,7 @@ uint64_t os_random_u64(void);
 
 /* Sleeps while *word == expected, until os_wake. May return early. */
 void os_wait(_Atomic uint32_t *word, uint32_t expected);
+void os_wait_for(_Atomic uint32_t *word, uint32_t expected, uint64_t nanoseconds);
 void os_wake(_Atomic uint32_t *word, int waiters);
 void os_yield(void);
 

@@ -15,6 +15,7 @@
 #include "report/dumpfile.h"
 #include "report/frames.h"
 #include "report/pprof.h"
+#include "report/retain.h"
 #include "report/rows.h"
 #include "report/stats.h"
 #include "report/text.h"
@@ -40,6 +41,7 @@ static struct {
     sigset_t blocked, pending_before, pending_after, mask_before;
     int cancel_state_before;
 
+    _Atomic uint64_t last_live_bytes;
     const char *pattern;             // written by dump_init only
     _Atomic(const char *) requested; // reason of a dump yet to be made; NULL: none
 } dump = {.lock = LOCK_INITIAL(LOCK_DUMP), .next_sequence = 1};
@@ -211,34 +213,54 @@ static bool has_several(uint64_t set)
     return (set & (set - 1)) != 0;
 }
 
-static void dump_file_of_set_locked(unsigned profile, unsigned format)
+static void retain_file_locked(void)
+{
+    int error = retain_file(&dump.file);
+    if (error == 0)
+        return;
+    print_format(dump.line, sizeof(dump.line),
+                 "hpmalloc: old dump %s not removed: %s (error %d)\n", retain_path(),
+                 find_trouble(-error)->text, -error);
+    print_ready_line(dump.line);
+}
+
+/* False: it should have been written, but was not. */
+static bool dump_file_of_set_locked(unsigned profile, unsigned format)
 {
     uint64_t profiles = option_number(OPTION_DUMP_PROFILE);
     uint64_t formats = option_number(OPTION_DUMP_FORMAT);
     if ((profiles >> profile & 1) == 0 || (formats >> format & 1) == 0)
-        return;
+        return true;
     dump.file.ending = format_endings[format];
     dump.file.profile = has_several(profiles) ? rows_profile_name(profile) : NULL;
     dump.file.is_one_of_many = has_several(formats);
-    dump_file_locked(profile, format);
+    if (dump_file_locked(profile, format) != 0)
+        return false;
+    retain_file_locked();
+    return true;
 }
 
 /* The files of one dump share its number. */
-static void dump_set_locked(const char *reason)
+static bool dump_set_locked(const char *reason)
 {
+    uint64_t live_bytes = profile_live_bytes();
     begin_file_locked(dump.pattern, reason);
     int error = take_picture_locked();
     if (error != 0) {
         complain(DUMP_PROFILE_HEAP, error);
-        return;
+        return false;
     }
     dump.file.wall_clock_ns = dump.snapshot.wall_clock_ns;
+    bool done = true;
     for (unsigned profile = 0; profile < PROFILE_COUNT; profile++) {
         for (unsigned format = 0; format < FORMAT_COUNT; format++)
-            dump_file_of_set_locked(profile, format);
+            done &= dump_file_of_set_locked(profile, format);
     }
     dump.next_sequence = dump.file.sequence + 1;
+    if (done)
+        atomic_store_explicit(&dump.last_live_bytes, live_bytes, memory_order_relaxed);
     forget_locked();
+    return done;
 }
 
 /* A request that comes while a dump is under way is answered by one more, in the same thread. In a
@@ -289,14 +311,21 @@ static void leave(void)
     answer_requests();
 }
 
-void dump_all(const char *reason)
+bool dump_all(const char *reason)
 {
     int saved = errno;
+    bool done = false;
     if (dump.pattern != NULL && enter()) {
-        dump_set_locked(reason);
+        done = dump_set_locked(reason);
         leave();
     }
     errno = saved;
+    return done;
+}
+
+uint64_t dump_last_live_bytes(void)
+{
+    return atomic_load_explicit(&dump.last_live_bytes, memory_order_relaxed);
 }
 
 static bool is_known(unsigned profile, unsigned format)
@@ -334,6 +363,8 @@ static int dump_to_path_locked(unsigned profile, unsigned format, const char *pa
     }
     dump.file.wall_clock_ns = dump.snapshot.wall_clock_ns;
     error = dump_file_locked(profile, format);
+    if (error == 0 && path == NULL)
+        retain_file_locked();
     dump.next_sequence = dump.file.sequence + (error == 0);
     forget_locked();
     return error;
@@ -355,6 +386,7 @@ int dump_to_path(unsigned profile, unsigned format, const char *path, const char
 void dump_init(void)
 {
     dumpfile_init();
+    retain_init();
     dump.pattern = option_text(OPTION_DUMP_PATH);
 }
 
@@ -372,6 +404,8 @@ void dump_fork_parent(void)
 void dump_fork_child(void)
 {
     dump.next_sequence = 1;
+    retain_init();
+    atomic_store(&dump.last_live_bytes, profile_live_bytes());
     atomic_store(&dump.requested, NULL);
     lock_reset(&dump.lock);
 }

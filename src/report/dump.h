@@ -10,6 +10,8 @@
  * it; others get the format's (.pb.gz, .txt). With several formats, each but the one whose ending
  * the pattern has adds its own; with several profiles, each puts its name before the ending.
  *
+ * Of the files by the pattern, the newest HPMALLOC_DUMP_KEEP are kept (retain).
+ *
  * A dump neither raises a signal (SIGPIPE, SIGXFSZ) nor ends in a thread's cancellation.
  *
  * Lock:   one, rank LOCK_DUMP, held while a dump is written; no lock that malloc takes is.
@@ -31,8 +33,12 @@ int dump_to_path(unsigned profile, unsigned format, const char *path, const char
  * remembered and answered by that thread with one more dump. `reason` must stay readable. */
 void dump_request(const char *reason);
 
-/* The same, but waits for its turn: for a program that is about to end. Not for handlers. */
-void dump_all(const char *reason);
+/* The same, but waits for its turn. True: all files were written. Not for handlers. */
+bool dump_all(const char *reason);
+
+/* What was live, by estimate, when configured profiles were last written; before the first, and in
+ * the child of a fork before its first, what was live as it began. */
+uint64_t dump_last_live_bytes(void);
 
 /* After the options are read: remembers program name, pattern, host. */
 void dump_init(void);

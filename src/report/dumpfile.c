@@ -242,7 +242,9 @@ static int find_name(struct dumpfile *file)
 
 int dumpfile_publish(struct dumpfile *file)
 {
-    int error = close(file->fd) == 0 || errno == EINTR ? 0 : -errno;
+    int error = fstat(file->fd, &file->status) == 0 ? 0 : -errno;
+    if (close(file->fd) != 0 && errno != EINTR)
+        error = -errno;
     if (error == 0)
         error = find_name(file);
     if (error != 0)

@@ -10,6 +10,8 @@
 #ifndef HPM_REPORT_DUMPFILE_H
 #define HPM_REPORT_DUMPFILE_H
 
+#include <sys/stat.h>
+
 #include "base/base.h"
 
 enum { DUMPFILE_PATH_MAX = 4096 };
@@ -26,6 +28,7 @@ struct dumpfile {
 
     /* The file. */
     int fd;
+    struct stat status; // once it is published
     char path[DUMPFILE_PATH_MAX]; // the final name, for lines about it after a failure too
     char temporary[DUMPFILE_PATH_MAX];
 };

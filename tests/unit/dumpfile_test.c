@@ -219,3 +219,100 @@ TEST(dumpfile, descriptors_of_the_standard_streams_are_left_alone)
     CHECK_EQUAL(count_files(), 0);
     remove_folder();
 }
+
+TEST(retain, the_newest_files_are_kept_wherever_the_program_goes)
+{
+    BEGIN("HPMALLOC_DUMP_PATH=x.%n", "HPMALLOC_DUMP_KEEP=2");
+    dump_request("signal");
+    CHECK_EQUAL(mkdir("below", 0700) | chdir("below"), 0);
+    for (int i = 0; i < 3; i++)
+        dump_request("signal");
+    CHECK_EQUAL(chdir(".."), 0);
+    end_listening();
+    CHECK(!exists("x.1.pb.gz"));
+    CHECK(!exists("below/x.2.pb.gz"));
+    CHECK(exists("below/x.3.pb.gz"));
+    CHECK(exists("below/x.4.pb.gz"));
+    remove_folder();
+}
+
+TEST(retain, a_file_that_is_not_ours_any_more_stays)
+{
+    BEGIN("HPMALLOC_DUMP_PATH=x.%n", "HPMALLOC_DUMP_KEEP=1");
+    dump_request("signal");
+    CHECK_EQUAL(unlink("x.1.pb.gz"), 0);
+    make_file("x.1.pb.gz", "mine");
+    dump_request("signal");
+    CHECK_EQUAL(size_of("x.1.pb.gz"), 4);
+    make_file("x.2.pb.gz", "changed");
+    dump_request("signal");
+    CHECK_EQUAL(rename("x.3.pb.gz", "moved"), 0);
+    CHECK_EQUAL(symlink("moved", "x.3.pb.gz"), 0);
+    dump_request("signal");
+    end_listening();
+    CHECK(exists("x.2.pb.gz"));
+    CHECK(exists("x.3.pb.gz"));
+    CHECK(exists("moved"));
+    CHECK(exists("x.4.pb.gz"));
+    CHECK_EQUAL(count_lines(said), 4);
+    remove_folder();
+}
+
+TEST(retain, a_name_given_by_a_call_is_the_callers_file)
+{
+    BEGIN("HPMALLOC_DUMP_PATH=x.%n", "HPMALLOC_DUMP_KEEP=1");
+    CHECK_EQUAL(dump_to_path(DUMP_PROFILE_HEAP, DUMP_FORMAT_TEXT, "own", "api"), 0);
+    CHECK_EQUAL(dump_to_path(DUMP_PROFILE_HEAP, DUMP_FORMAT_TEXT, NULL, "api"), 0);
+    dump_request("signal");
+    dump_request("signal");
+    end_listening();
+    CHECK(exists("own"));
+    CHECK_EQUAL(count_files(), 2);
+    remove_folder();
+}
+
+TEST(retain, nothing_goes_for_a_dump_that_failed)
+{
+    BEGIN("HPMALLOC_DUMP_PATH=x", "HPMALLOC_DUMP_KEEP=1");
+    dump_request("signal");
+    dump_request("signal");
+    end_listening();
+    CHECK(exists("x.pb.gz"));
+    CHECK_EQUAL(count_files(), 1);
+    remove_folder();
+}
+
+TEST(retain, a_childs_files_are_not_its_parents)
+{
+    int status;
+    BEGIN("HPMALLOC_DUMP_PATH=%p.%n", "HPMALLOC_DUMP_KEEP=1");
+    dump_request("signal");
+    dump_fork_prepare();
+    pid_t child = fork();
+    if (child == 0) {
+        dump_fork_child();
+        dump_request("signal");
+        dump_request("signal");
+        _exit(0);
+    }
+    dump_fork_parent();
+    waitpid(child, &status, 0);
+    end_listening();
+    CHECK(exists("%d.1.pb.gz", getpid()));
+    CHECK(!exists("%d.1.pb.gz", child));
+    CHECK(exists("%d.2.pb.gz", child));
+    remove_folder();
+}
+
+TEST(dumpfile, what_is_there_may_be_a_fifo_or_a_folder)
+{
+    BEGIN("HPMALLOC_DUMP_PATH=x");
+    CHECK_EQUAL(mkfifo("x.pb.gz", 0600), 0);
+    dump_request("signal");
+    CHECK_EQUAL(unlink("x.pb.gz") | mkdir("x.pb.gz", 0700), 0);
+    dump_request("signal");
+    end_listening();
+    CHECK_EQUAL(count_files(), 1);
+    CHECK_EQUAL(count_lines(said), 2);
+    remove_folder();
+}

@@ -1,0 +1,35 @@
+/* Its child dumps without a pause and is killed after a time that its argument seeds; kill.sh looks
+ * at what is left. */
+#define _GNU_SOURCE
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "hpmalloc.h"
+
+static void *volatile kept[3000];
+
+static void dump_for_ever(void)
+{
+    for (int i = 0; i < 3000; i++)
+        kept[i] = hpm_malloc(3000);
+    for (;;)
+        hpm_profile_dump(HPM_PROFILE_HEAP, HPM_FORMAT_PPROF, NULL);
+}
+
+int main(int count, char **arguments)
+{
+    uint64_t seed = count > 1 ? strtoull(arguments[1], NULL, 10) : 0;
+    hpm_profile_set_interval(4096);
+    pid_t child = fork();
+    if (child == 0)
+        dump_for_ever();
+    usleep((useconds_t)(5000 + (seed * 2654435761u >> 7) % 60000));
+    kill(child, SIGKILL);
+    int status;
+    waitpid(child, &status, 0);
+    return !WIFSIGNALED(status) || WTERMSIG(status) != SIGKILL;
+}
