@@ -53,7 +53,8 @@ static uint32_t take_unused_locked(void)
             return 0;
         atomic_store_explicit(&livetab.blocks[block], samples, memory_order_release);
     }
-    return ++livetab.used;
+    owner_store(&livetab.used, livetab.used + 1);
+    return livetab.used;
 }
 
 static uint32_t alloc_locked(void)
@@ -81,11 +82,36 @@ void livetab_free(uint32_t tag)
 {
     struct sample *sample = livetab_get(tag);
     lock_acquire(&livetab.lock);
-    sample->site = NULL;
+    atomic_store_explicit(&sample->site, NULL, memory_order_relaxed);
     sample->next_free = livetab.free;
     livetab.free = tag;
     owner_store(&livetab.live, livetab.live - 1);
     lock_release(&livetab.lock);
+}
+
+uint32_t livetab_last_tag(void)
+{
+    return peek_load(&livetab.used);
+}
+
+/* Release: pairs with the acquire in livetab_peek. */
+void livetab_publish(struct sample *sample, struct site *site)
+{
+    atomic_store_explicit(&sample->site, site, memory_order_release);
+}
+
+/* A record that was used anew meanwhile gives one of the two, or of both: an age among thousands. */
+__attribute__((no_sanitize("thread"))) bool livetab_peek(uint32_t tag, struct sample *copy)
+{
+    struct sample *sample = livetab_get(tag);
+    struct site *site = atomic_load_explicit(&sample->site, memory_order_acquire);
+    if (site == NULL)
+        return false;
+    copy->weight = sample->weight;
+    copy->birth_ns = sample->birth_ns;
+    copy->requested_bytes = sample->requested_bytes;
+    atomic_store_explicit(&copy->site, site, memory_order_relaxed);
+    return atomic_load_explicit(&sample->site, memory_order_relaxed) == site;
 }
 
 size_t livetab_count(void)

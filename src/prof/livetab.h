@@ -13,7 +13,7 @@
 #define LIVE_SAMPLES_MAX ((size_t)1 << 24)
 
 struct sample {
-    struct site *site; // NULL: the record is free
+    struct site *_Atomic site; // NULL: the record is free, or not filled in yet
     double weight;     // 1/p when it was taken
     size_t requested_bytes;
     uint64_t birth_ns; // os_clock_coarse_ns
@@ -26,6 +26,14 @@ struct sample *livetab_get(uint32_t tag);
 void livetab_free(uint32_t tag);
 
 size_t livetab_count(void);
+
+/* Every live record has a tag from 1 to this. */
+uint32_t livetab_last_tag(void);
+
+/* Copies a record while others come and go. False: there is none under this tag, or it is just
+ * coming or going. Whoever fills a record in calls livetab_publish last. */
+bool livetab_peek(uint32_t tag, struct sample *copy);
+void livetab_publish(struct sample *sample, struct site *site);
 
 void livetab_fork_prepare(void);
 void livetab_fork_parent(void);

@@ -48,10 +48,10 @@ sample_tag profile_record(size_t requested_bytes, size_t object_bytes, double pr
         counter_add(&lost_samples, 1);
         return 0;
     }
-    sample->site = site;
     sample->weight = 1 / probability;
     sample->requested_bytes = requested_bytes;
     sample->birth_ns = os_clock_coarse_ns();
+    livetab_publish(sample, site);
     stacktab_charge(site, sample->weight, requested_bytes);
     count_bytes(&alloc_bytes, sample, 1);
     watch_peak(count_bytes(&live_bytes, sample, 1), sample->birth_ns);
@@ -63,7 +63,8 @@ void profile_forget(sample_tag tag)
     if (tag == 0)
         return;
     const struct sample *sample = livetab_get(tag);
-    stacktab_discharge(sample->site, sample->weight, sample->requested_bytes);
+    stacktab_discharge(sample->site, sample->weight, sample->requested_bytes,
+                       os_clock_coarse_ns() - sample->birth_ns);
     count_bytes(&live_bytes, sample, -1);
     livetab_free(tag);
 }

@@ -116,8 +116,9 @@ static struct stack *add_stack_locked(uint64_t hash, const uintptr_t *frames, si
     if (stack == NULL)
         return NULL;
     stack->hash = hash;
+    stack->number = (uint32_t)stacktab.stack_count + 1;
     stack->depth = (uint16_t)depth;
-    stack->end = end;
+    stack->end = (uint8_t)end;
     memcpy(stack->frames, frames, depth * sizeof(frames[0]));
     link_stack(table, stack);
     owner_store(&stacktab.stack_count, stacktab.stack_count + 1);
@@ -251,10 +252,34 @@ void stacktab_charge(struct site *site, double weight, size_t requested_bytes)
     lock_release(&site->lock);
 }
 
-void stacktab_discharge(struct site *site, double weight, size_t requested_bytes)
+/* Most sites of most programs never see a free. */
+static void count_lifetime(struct site *site, double weight, uint64_t age_ns)
+{
+    if (site->lifetimes == NULL)
+        site->lifetimes = meta_alloc(sizeof(*site->lifetimes));
+    if (site->lifetimes != NULL)
+        lifetimes_count(site->lifetimes, weight, age_ns);
+}
+
+void stacktab_lifetimes(const struct stack *stack, struct lifetimes *sum)
+{
+    struct site *site = atomic_load_explicit(stack != NULL ? &stack->sites : &stacktab.other_sites,
+                                             memory_order_acquire);
+    *sum = (struct lifetimes){0};
+    for (; site != NULL; site = site->next) {
+        lock_acquire(&site->lock);
+        if (site->lifetimes != NULL)
+            lifetimes_add(sum, site->lifetimes);
+        lock_release(&site->lock);
+    }
+}
+
+void stacktab_discharge(struct site *site, double weight, size_t requested_bytes,
+                        uint64_t age_ns)
 {
     acquire_site_to_count(site);
     add_sample(&site->counts.freed, weight, requested_bytes);
+    count_lifetime(site, weight, age_ns);
     lock_release(&site->lock);
 }
 

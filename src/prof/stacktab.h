@@ -17,6 +17,7 @@
 
 #include "base/base.h"
 #include "base/lock.h"
+#include "prof/lifetimes.h"
 #include "prof/unwind.h"
 
 enum { STACK_DEPTH_MAX = 128 };
@@ -27,8 +28,9 @@ struct stack {
     uint64_t hash;
     struct stack *_Atomic next;  // in the same bucket
     struct site *_Atomic sites;  // of this stack, one for each size
+    uint32_t number;             // from 1 on, without gaps
     uint16_t depth;
-    enum stack_end end; // STACK_WHOLE: it ends with the thread's first frame
+    uint8_t end; // enum stack_end; STACK_WHOLE: it ends with the thread's first frame
     uintptr_t frames[]; // return addresses, innermost first
 };
 
@@ -58,6 +60,7 @@ struct site {
     uint32_t peak_epoch;   // counts.peak is of this peak; older: nothing has changed since the peak
     struct site_counts counts;
     struct site_counts frozen;
+    struct lifetimes *lifetimes; // NULL: nothing was freed yet, or no memory for it
 };
 
 /* False: no memory for the tables; samples will be lost and counted. */
@@ -69,7 +72,8 @@ struct site *stacktab_intern(const uintptr_t *frames, size_t depth, enum stack_e
 
 /* One sample of weight `weight` = 1/p was taken, or its object freed. */
 void stacktab_charge(struct site *site, double weight, size_t requested_bytes);
-void stacktab_discharge(struct site *site, double weight, size_t requested_bytes);
+void stacktab_discharge(struct site *site, double weight, size_t requested_bytes,
+                        uint64_t age_ns);
 
 /* Live bytes have never been more than now. Samples that other threads are just counting may be in
  * or out. */
@@ -82,6 +86,10 @@ struct site_counts stacktab_frozen_counts(struct site *site);
 
 /* Of all that was ever allocated, what is live. */
 struct sums stacktab_live_sums(const struct site_counts *counts);
+
+/* How long the freed objects of a stack lived, of whatever sizes (NULL: `[other]`); as of now, freeze
+ * or not. */
+void stacktab_lifetimes(const struct stack *stack, struct lifetimes *sum);
 
 /* All sites, newest first: follow next_site. Safe while others are added. */
 struct site *stacktab_first_site(void);

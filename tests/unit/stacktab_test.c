@@ -70,7 +70,7 @@ TEST(stacktab, charges_and_discharges_add_up)
     struct site *site = intern(6, 5, 1000);
     stacktab_charge(site, 4, 900);
     stacktab_charge(site, 2, 1000);
-    stacktab_discharge(site, 4, 900);
+    stacktab_discharge(site, 4, 900, 0);
     struct site_counts counts = counts_of(site);
     CHECK(counts.alloc.objects == 6 && counts.freed.objects == 4);
     CHECK_EQUAL(counts.alloc.samples, 2);
@@ -87,7 +87,7 @@ TEST(stacktab, a_freeze_shows_the_counts_of_its_moment)
     stacktab_charge(untouched, 1, 10);
     stacktab_freeze();
     stacktab_charge(touched, 1, 10);
-    stacktab_discharge(touched, 1, 10);
+    stacktab_discharge(touched, 1, 10, 0);
     CHECK_EQUAL(stacktab_frozen_counts(touched).alloc.samples, 1);
     CHECK_EQUAL(stacktab_frozen_counts(touched).freed.samples, 0);
     CHECK_EQUAL(stacktab_frozen_counts(untouched).alloc.samples, 1);
