@@ -117,7 +117,7 @@ void ages_free(struct ages *ages)
 struct age_list ages_of(const struct ages *ages, const struct stack *stack)
 {
     uint32_t n = stack != NULL ? stack->number : 0;
-    if (n > ages->stack_count)
+    if (ages->first == NULL || n > ages->stack_count)
         return (struct age_list){NULL, 0};
     return (struct age_list){&ages->all[ages->first[n]], ages->first[n + 1] - ages->first[n]};
 }

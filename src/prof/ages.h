@@ -34,6 +34,7 @@ struct age_list {
 
 bool ages_take(struct ages *ages);
 void ages_free(struct ages *ages);
+/* Empty for a table never taken. */
 struct age_list ages_of(const struct ages *ages, const struct stack *stack);
 
 uint64_t ages_oldest_ns(struct age_list list);

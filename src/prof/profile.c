@@ -183,6 +183,7 @@ void snapshot_calibrate(struct snapshot *snapshot, size_t exact_live_bytes)
 
 void snapshot_free(struct snapshot *snapshot)
 {
+    ages_free(&snapshot->ages);
     if (snapshot->rows != NULL)
         os_unmap(snapshot->rows, snapshot->mapped_bytes);
     snapshot->rows = NULL;

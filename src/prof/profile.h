@@ -9,6 +9,7 @@
 #define HPM_PROF_PROFILE_H
 
 #include "base/base.h"
+#include "prof/ages.h"
 #include "prof/stacktab.h"
 
 /* A sampled object's record; 0 is none. */
@@ -67,12 +68,13 @@ struct snapshot {
     uint64_t lost_samples;  // not recorded, for want of memory
     uint64_t other_samples; // recorded, but under `[other]`
     size_t stack_count;
+    struct ages ages; // for the caller to take: gathered apart, so a sample may be in the one only
 };
 
 /* False: no memory for it. One snapshot at a time: callers serialize.
  * Signal: async-signal-safe on a thread that holds no lock of ours. */
 bool snapshot_take(struct snapshot *snapshot);
-void snapshot_free(struct snapshot *snapshot);
+void snapshot_free(struct snapshot *snapshot); // and its ages
 
 /* Shifts what rows say is in use so that they add up to the allocator's own exact count, each by its
  * part of the variance: what is known for sure stays, and no row's error grows. Nothing is done

@@ -152,11 +152,15 @@ static void forget_locked(void)
 }
 
 /* One picture for all files of a dump. */
-static int take_picture_locked(void)
+static int take_picture_locked(bool want_ages)
 {
     stats_collect(&dump.stats);
     if (!snapshot_take(&dump.snapshot))
         return -ENOMEM;
+    if (want_ages && !ages_take(&dump.snapshot.ages)) {
+        snapshot_free(&dump.snapshot);
+        return -ENOMEM;
+    }
     snapshot_calibrate(&dump.snapshot, dump.stats.live_bytes);
     bool want_names = option_number(OPTION_SYMBOLIZE) != SYMBOLIZE_OFF;
     if (frames_resolve(&dump.table, &dump.snapshot, want_names))
@@ -245,7 +249,7 @@ static bool dump_set_locked(const char *reason)
 {
     uint64_t live_bytes = profile_live_bytes();
     begin_file_locked(dump.pattern, reason);
-    int error = take_picture_locked();
+    int error = take_picture_locked(option_number(OPTION_DUMP_FORMAT) >> DUMP_FORMAT_TEXT & 1);
     if (error != 0) {
         complain(DUMP_PROFILE_HEAP, error);
         return false;
@@ -340,7 +344,7 @@ int dump_to_fd(unsigned profile, unsigned format, int fd)
         return -EINVAL;
     if (!enter())
         return -EDEADLK;
-    int error = take_picture_locked();
+    int error = take_picture_locked(format == DUMP_FORMAT_TEXT);
     if (error == 0) {
         error = write_locked(profile, format, fd);
         forget_locked();
@@ -356,7 +360,7 @@ static int dump_to_path_locked(unsigned profile, unsigned format, const char *pa
     begin_file_locked(path != NULL ? path : dump.pattern, reason);
     if (path == NULL)
         dump.file.ending = format_endings[format];
-    int error = take_picture_locked();
+    int error = take_picture_locked(format == DUMP_FORMAT_TEXT);
     if (error != 0) {
         complain(profile, error);
         return error;

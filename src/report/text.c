@@ -8,11 +8,10 @@
 #include "hpmalloc.h"
 #include "report/cuts.h"
 #include "report/frames.h"
+#include "report/lives.h"
+#include "report/numbers.h"
 #include "report/output.h"
 #include "report/rows.h"
-
-/* Of a normal distribution, 95 % lie within so many standard deviations. */
-#define DEVIATIONS_95 1.96
 
 static struct {
     struct output output;
@@ -21,37 +20,6 @@ static struct {
     const struct stats *stats;
     unsigned profile;
 } text;
-
-/* Newton's iteration: the library links no libm. Halving the exponent makes a guess that is off by
- * a few per cent, and each step doubles the digits. */
-static double square_root(double value)
-{
-    uint64_t bits;
-    double root;
-    if (!(value > 0))
-        return 0;
-    memcpy(&bits, &value, sizeof(bits));
-    bits = (bits >> 1) + ((uint64_t)1023 << 51);
-    memcpy(&root, &bits, sizeof(root));
-    for (int i = 0; i < 5; i++)
-        root = (root + value / root) / 2;
-    return root;
-}
-
-static double error_95(double variance)
-{
-    return DEVIATIONS_95 * square_root(variance);
-}
-
-/* Bytes as a reader would say them, padded to one width. */
-static void put_bytes(double bytes)
-{
-    static const char *const units[] = {"B  ", "KiB", "MiB", "GiB", "TiB"};
-    unsigned unit = 0;
-    for (; bytes >= 1024 && unit + 1 < array_count(units); unit++)
-        bytes /= 1024;
-    output_print(&text.output, unit == 0 ? "%6.0f %s" : "%6.1f %s", bytes, units[unit]);
-}
 
 static void put_title(void)
 {
@@ -74,7 +42,7 @@ static void put_title(void)
 static void put_amount(int64_t bytes, const char *what)
 {
     output_print(&text.output, "%16ld  %s", bytes, bytes < 0 ? "-" : " ");
-    put_bytes((double)(bytes < 0 ? -bytes : bytes));
+    numbers_put_bytes(&text.output, (double)(bytes < 0 ? -bytes : bytes));
     output_print(&text.output, "  %s\n", what);
 }
 
@@ -124,9 +92,9 @@ static void put_account(void)
 
 static void put_estimate(const struct estimate *estimate)
 {
-    put_bytes(estimate->bytes);
+    numbers_put_bytes(&text.output, estimate->bytes);
     output_text(&text.output, " \xc2\xb1 ");
-    put_bytes(error_95(estimate->bytes_variance));
+    numbers_put_bytes(&text.output, numbers_error_95(estimate->bytes_variance));
 }
 
 /* The exact figure beside the estimate shows whether the samples can be trusted. */
@@ -143,7 +111,7 @@ static void put_total(void)
     } else {
         output_text(&text.output, " (95 %) are live");
         output_text(&text.output, "; by exact count ");
-        put_bytes((double)text.stats->live_bytes);
+        numbers_put_bytes(&text.output, (double)text.stats->live_bytes);
         if (text.snapshot->calibration != 1)
             output_print(&text.output, "; rows are calibrated to it (x %.3f)",
                          text.snapshot->calibration);
@@ -207,9 +175,12 @@ static void put_row(size_t number, const struct profile_row *row)
         total *= text.snapshot->calibration;
     output_print(&text.output, "%5zu. ", number);
     put_estimate(estimate);
-    output_print(&text.output, "  %5.1f %%  %10.0f objects  %7lu samples\n",
+    output_print(&text.output, "  %5.1f %%  %10.0f objects  %7lu samples",
                  total > 0 ? 100 * estimate->bytes / total : 0, estimate->objects,
                  estimate->samples);
+    if (text.profile == DUMP_PROFILE_HEAP)
+        lives_put_age(&text.output, text.snapshot, row);
+    output_text(&text.output, "\n");
     put_stack(row->stack);
     output_text(&text.output, "\n");
 }
@@ -234,6 +205,8 @@ static bool write_all(const struct row_set *set, const struct row_order *order, 
     put_cuts();
     put_account();
     put_total();
+    if (text.profile == DUMP_PROFILE_HEAP)
+        lives_put_summary(&text.output, text.snapshot, set, order);
     put_rows(set, order);
     return output_finish(&text.output);
 }
