@@ -77,9 +77,11 @@ enum { PROBE_BYTES = 4096, FRAME_BYTES_MAX = 8 << 20 };
 
 /* A frame as it is stepped through. */
 struct cursor {
-    uintptr_t pc, sp, fp;
+    uintptr_t code; // where the thread was interrupted, or in the call: before the return address,
+                    // which may be the first byte after its function
+    uintptr_t sp, fp;
     const uintptr_t *registers; // as the kernel keeps them, where a signal interrupted; else NULL
-    bool is_exact;              // pc is not a return address but where the thread was interrupted
+    bool is_exact;              // the thread was interrupted here
     bool is_guess;              // led to by a frame pointer that nobody vouches for
 };
 
@@ -94,7 +96,7 @@ static const uint8_t signal_return[] = {0x48, 0xc7, 0xc0, 0x0f, 0x00, 0x00, 0x00
 HPM_INLINE void capture(struct cursor *cursor)
 {
     __asm__ volatile("lea 0(%%rip), %0\n\tmov %%rsp, %1\n\tmov %%rbp, %2"
-                     : "=r"(cursor->pc), "=r"(cursor->sp), "=r"(cursor->fp));
+                     : "=r"(cursor->code), "=r"(cursor->sp), "=r"(cursor->fp));
     cursor->registers = NULL;
     cursor->is_exact = true;
     cursor->is_guess = false;
@@ -106,7 +108,7 @@ HPM_INLINE bool capture_kept(struct cursor *cursor, unsigned number, uintptr_t *
     uintptr_t kept[16];
     __asm__ volatile("lea 0(%%rip), %0\n\tmov %%rsp, %1\n\tmov %%rbp, %2\n\tmov %%rbx, %3\n\t"
                      "mov %%r12, %4\n\tmov %%r13, %5\n\tmov %%r14, %6\n\tmov %%r15, %7"
-                     : "=&r"(cursor->pc), "=&r"(cursor->sp), "=&r"(cursor->fp), "=m"(kept[3]),
+                     : "=&r"(cursor->code), "=&r"(cursor->sp), "=&r"(cursor->fp), "=m"(kept[3]),
                        "=m"(kept[12]), "=m"(kept[13]), "=m"(kept[14]), "=m"(kept[15]));
     cursor->registers = NULL;
     cursor->is_exact = true;
@@ -133,6 +135,15 @@ HPM_INLINE uintptr_t unsigned_address(uintptr_t address)
 {
     return address;
 }
+
+/* A call puts the return address right below its frame. */
+enum { PLAIN_RA = -1, PLAIN_RA_MASK = -1 };
+
+HPM_INLINE intptr_t plain_ra(uint64_t word)
+{
+    (void)word;
+    return PLAIN_RA * 8;
+}
 #else
 enum {
     SIGNAL_REGISTERS = 312,
@@ -148,7 +159,7 @@ static const uint8_t signal_return[] = {0x68, 0x11, 0x80, 0xd2, 0x01, 0x00, 0x00
 HPM_INLINE void capture(struct cursor *cursor)
 {
     __asm__ volatile("adr %0, .\n\tmov %1, sp\n\tmov %2, x29"
-                     : "=&r"(cursor->pc), "=&r"(cursor->sp), "=&r"(cursor->fp));
+                     : "=&r"(cursor->code), "=&r"(cursor->sp), "=&r"(cursor->fp));
     cursor->registers = NULL;
     cursor->is_exact = true;
     cursor->is_guess = false;
@@ -180,6 +191,13 @@ HPM_INLINE uintptr_t unsigned_address(uintptr_t address)
     register uintptr_t link __asm__("x30") = address;
     __asm__("hint 7" : "+r"(link));
     return link;
+}
+
+enum { PLAIN_RA = 0, PLAIN_RA_MASK = 0 };
+
+HPM_INLINE intptr_t plain_ra(uint64_t word)
+{
+    return ((int64_t)(word << 32) >> 48) * 8;
 }
 #endif
 
@@ -248,7 +266,7 @@ static bool step_signal(struct cursor *cursor)
 {
     struct cursor next = {.is_exact = true, .is_guess = cursor->is_guess};
     next.registers = (const uintptr_t *)(cursor->sp + SIGNAL_REGISTERS);
-    if (!read_word(cursor, cursor->sp + SIGNAL_PC, &next.pc) ||
+    if (!read_word(cursor, cursor->sp + SIGNAL_PC, &next.code) ||
         !read_word(cursor, cursor->sp + SIGNAL_SP, &next.sp) ||
         !read_word(cursor, cursor->sp + SIGNAL_FP, &next.fp))
         return false;
@@ -262,8 +280,9 @@ static bool step_signal(struct cursor *cursor)
 /* C libraries without an unwind table (musl's has none) have no entry for it either. */
 static bool is_signal_return(const struct cursor *cursor)
 {
-    return !cursor->is_exact && probe(cursor->pc) && probe(cursor->pc + 8) &&
-           memcmp((const void *)cursor->pc, signal_return, sizeof(signal_return)) == 0;
+    uintptr_t pc = cursor->code + 1;
+    return !cursor->is_exact && probe(pc) && probe(pc + 8) &&
+           memcmp((const void *)pc, signal_return, sizeof(signal_return)) == 0;
 }
 
 /* What was readable before need not be so still, unless it is under a frame in use: the pages of a
@@ -280,11 +299,12 @@ static void distrust(struct cursor *cursor)
 static bool step_frame_pointer(struct cursor *cursor)
 {
     struct cursor next = {.sp = cursor->fp + 2 * sizeof(uintptr_t), .is_guess = true};
+    uintptr_t pc;
     distrust(cursor);
     if (!read_word(cursor, cursor->fp, &next.fp) ||
-        !read_word(cursor, cursor->fp + sizeof(uintptr_t), &next.pc))
+        !read_word(cursor, cursor->fp + sizeof(uintptr_t), &pc))
         return false;
-    next.pc = unsigned_address(next.pc);
+    next.code = unsigned_address(pc) - 1;
     *cursor = next;
     return true;
 }
@@ -294,15 +314,15 @@ enum { AGAIN_STEPS_MAX = 256 }; // of a second walk
 
 static HPM_TLS bool is_again; // in a second walk: it begins no third one
 
-static unsigned step_again(struct cursor *cursor);
+static unsigned step_out(struct cursor *cursor);
 
 /* Follows one register from frame to frame, as step_out follows the two that frames are counted
  * from. */
 static bool step_with(struct cursor *cursor, unsigned number, uintptr_t *value)
 {
     struct cursor inner = *cursor;
-    struct kept_register kept = unwind_cache_kept(inner.pc - !inner.is_exact, number);
-    if (step_again(cursor) != STEPPED)
+    struct kept_register kept = unwind_cache_kept(inner.code, number);
+    if (step_out(cursor) != STEPPED)
         return false;
     if (cursor->registers != NULL)
         *value = register_of(cursor, number);
@@ -313,7 +333,7 @@ static bool step_with(struct cursor *cursor, unsigned number, uintptr_t *value)
 
 static bool is_same_frame(const struct cursor *a, const struct cursor *b)
 {
-    return a->sp == b->sp && a->pc == b->pc;
+    return a->sp == b->sp && a->code == b->code;
 }
 
 /* A register's value in the frame that the cursor came to: from this very place all is walked once
@@ -375,11 +395,11 @@ HPM_INLINE bool step_rule(struct cursor *cursor, struct step step)
     if (unlikely(step.kind > STEP_FP) && !find_frame(cursor, step, &frame))
         return false;
     struct cursor next = {.sp = frame, .is_guess = cursor->is_guess};
-    uintptr_t ra_place = frame + (uintptr_t)(step.ra_offset * 8);
-    if (frame <= cursor->sp || !read_word(cursor, ra_place, &next.pc) ||
+    uintptr_t ra_place = frame + (uintptr_t)(step.ra_offset * 8), pc;
+    if (frame <= cursor->sp || !read_word(cursor, ra_place, &pc) ||
         !read_frame_pointer(cursor, step, ra_place, &next.fp))
         return false;
-    next.pc = unsigned_address(next.pc);
+    next.code = unsigned_address(pc) - 1;
     *cursor = next;
     return true;
 }
@@ -392,15 +412,20 @@ static HPM_NOINLINE bool step_link(struct cursor *cursor, struct step step)
     if (cursor->registers == NULL || next.sp < cursor->sp ||
         !read_frame_pointer(cursor, step, next.sp, &next.fp))
         return false;
-    next.pc = unsigned_address(link_of(cursor));
+    next.code = unsigned_address(link_of(cursor)) - 1;
     *cursor = next;
     return true;
 }
 
-/* A return address may be the first byte after its function: the call lies before it. */
-HPM_INLINE unsigned step_out(struct cursor *cursor)
+/* No code lies on the first page: an address there says that the stack has ended. */
+HPM_INLINE bool is_code(uintptr_t code)
 {
-    struct step rule = unwind_cache_get(cursor->is_exact ? cursor->pc : cursor->pc - 1);
+    return code + 1 >= PROBE_BYTES;
+}
+
+static unsigned step_out(struct cursor *cursor)
+{
+    struct step rule = unwind_cache_get(cursor->code);
     bool stepped;
     unsigned otherwise = STACK_UNREADABLE;
     if (likely(rule.kind >= STEP_SP && rule.kind <= STEP_REGISTER))
@@ -415,14 +440,71 @@ HPM_INLINE unsigned step_out(struct cursor *cursor)
         stepped = step_frame_pointer(cursor);
         otherwise = STACK_NO_RULE;
     }
-    if (stepped && cursor->pc >= PROBE_BYTES)
+    if (stepped && is_code(cursor->code))
         return STEPPED;
     return stepped && !cursor->is_guess ? STACK_WHOLE : otherwise;
 }
 
-static unsigned step_again(struct cursor *cursor)
+/* Steps of these shapes are made at once. */
+#define PLAIN_MASK     ((struct step){.kind = 0xff, .fp_rule = FP_AT_FP, .ra_offset = PLAIN_RA_MASK})
+#define PLAIN_SP       ((struct step){.kind = STEP_SP, .ra_offset = PLAIN_RA})
+#define PLAIN_FP       ((struct step){.kind = STEP_FP, .ra_offset = PLAIN_RA})
+#define PLAIN_FP_SAVED ((struct step){.fp_rule = FP_AT_RA})
+static_assert((FP_SAME | FP_AT_RA) == 1 && FP_AT_FP == 2, "fp_rule's bits tell them apart");
+
+/* The last word that a plain step may read. */
+static uintptr_t last_plain_word(const struct cursor *cursor)
 {
-    return step_out(cursor);
+    return min_size(readable.limit - sizeof(uintptr_t), cursor->sp + FRAME_BYTES_MAX);
+}
+
+/* A step as nearly all are: by a rule that is remembered and of a usual shape, over words known to
+ * be readable. False: nothing was done, and step_out is to decide. */
+HPM_INLINE bool step_plain(struct cursor *cursor, uintptr_t last)
+{
+    uint64_t word;
+    if (!unwind_cache_find(cursor->code, &word))
+        return false;
+    uintptr_t frame = (uintptr_t)((int64_t)(word << 12) >> 44); // step.offset
+    uint64_t shape = word & unwind_step_word(PLAIN_MASK);
+    if (likely(shape == unwind_step_word(PLAIN_SP)))
+        frame += cursor->sp;
+    else if (likely(shape == unwind_step_word(PLAIN_FP)))
+        frame += cursor->fp;
+    else
+        return false;
+    uintptr_t pc_at = frame + (uintptr_t)plain_ra(word);
+    if (unlikely(pc_at < cursor->sp) || unlikely(pc_at > last) ||
+        unlikely(pc_at % sizeof(uintptr_t) != 0) || plain_ra(word) >= 0)
+        return false;
+    uintptr_t code = unsigned_address(*(const uintptr_t *)pc_at) - 1;
+    if (unlikely(!is_code(code)))
+        return false;
+    if ((word & unwind_step_word(PLAIN_FP_SAVED)) != 0) {
+        uintptr_t fp_at = pc_at + (uintptr_t)((int64_t)word >> 52) * 8; // step.fp_offset
+        if (unlikely(fp_at < cursor->sp))
+            return false;
+        if (unlikely(fp_at > last))
+            return false;
+        cursor->fp = *(const uintptr_t *)fp_at;
+    }
+    cursor->code = code;
+    cursor->sp = frame;
+    cursor->registers = NULL;
+    cursor->is_exact = false;
+    return true;
+}
+
+/* By value, so that the walk keeps its cursor in registers. */
+struct stepped {
+    struct cursor cursor;
+    unsigned outcome;
+};
+
+static HPM_NOINLINE struct stepped step_slow(struct cursor cursor)
+{
+    unsigned outcome = step_out(&cursor);
+    return (struct stepped){cursor, outcome};
 }
 
 size_t unwind_walk(uintptr_t *frames, size_t max, enum stack_end *end)
@@ -430,15 +512,26 @@ size_t unwind_walk(uintptr_t *frames, size_t max, enum stack_end *end)
     struct cursor cursor;
     capture(&cursor);
     begin_at(&readable, cursor.sp);
-    size_t count = 0, walked = 0;
-    unsigned outcome;
-    while ((outcome = step_out(&cursor)) == STEPPED && count < max) {
-        frames[count++] = cursor.pc + cursor.is_exact;
-        if (walked++ < OWN_FRAMES_MAX && is_own(cursor.pc))
+    uintptr_t last = last_plain_word(&cursor);
+    size_t count = 0;
+    for (;;) {
+        if (unlikely(!step_plain(&cursor, last))) {
+            struct stepped stepped = step_slow(cursor);
+            if (stepped.outcome != STEPPED) {
+                *end = (enum stack_end)stepped.outcome;
+                return count;
+            }
+            cursor = stepped.cursor;
+            last = last_plain_word(&cursor);
+        }
+        if (unlikely(count == max)) {
+            *end = STACK_TOO_DEEP;
+            return count;
+        }
+        frames[count++] = cursor.code + 1;
+        if (unlikely(is_own(cursor.code)) && count <= OWN_FRAMES_MAX)
             count = 0;
     }
-    *end = outcome == STEPPED ? STACK_TOO_DEEP : (enum stack_end)outcome;
-    return count;
 }
 
 void unwind_init(void)

@@ -1,35 +1,13 @@
 #include "prof/unwind_cache.h"
 
-#include <string.h>
-
 #include "base/lock.h"
 #include "base/meta.h"
 #include "base/sort.h"
 
-enum { ENTRIES = 4096 };
-
-struct entry {
-    _Atomic uint64_t step;
-    _Atomic uint64_t check; // address ^ step ^ generation
-};
-
-static struct entry entries[ENTRIES];
-static _Atomic uint64_t generation; // steps of 2^48: apart from any address
+struct unwind_cache_entry unwind_cache_entries[1 << UNWIND_CACHE_BITS];
+_Atomic uint64_t unwind_cache_generation;
 static _Atomic bool has_unloaded;
 static struct lock cache_lock = LOCK_INITIAL(LOCK_UNWIND);
-
-static struct entry *entry_of(uintptr_t address)
-{
-    return &entries[(address * 0x9e3779b97f4a7c15u) >> 52];
-}
-static_assert(ENTRIES == 1 << (64 - 52), "the hash yields an entry's number");
-
-static uint64_t word_of(struct step step)
-{
-    uint64_t word;
-    memcpy(&word, &step, sizeof(word));
-    return word;
-}
 
 static struct step step_of(uint64_t word)
 {
@@ -121,12 +99,12 @@ static HPM_NOINLINE struct step get_slow(uintptr_t address)
 {
     bool is_final;
     lock_acquire(&cache_lock);
-    uint64_t now = atomic_load_explicit(&generation, memory_order_relaxed);
+    uint64_t now = atomic_load_explicit(&unwind_cache_generation, memory_order_relaxed);
     struct step step = find_step_locked(address, &is_final);
     lock_release(&cache_lock);
     if (is_final) {
-        struct entry *entry = entry_of(address);
-        uint64_t word = word_of(step);
+        struct unwind_cache_entry *entry = unwind_cache_entry_of(address);
+        uint64_t word = unwind_step_word(step);
         atomic_store_explicit(&entry->step, word, memory_order_relaxed);
         atomic_store_explicit(&entry->check, address ^ word ^ now, memory_order_relaxed);
     }
@@ -135,12 +113,8 @@ static HPM_NOINLINE struct step get_slow(uintptr_t address)
 
 struct step unwind_cache_get(uintptr_t address)
 {
-    struct entry *entry = entry_of(address);
-    uint64_t word = atomic_load_explicit(&entry->step, memory_order_relaxed);
-    uint64_t check = atomic_load_explicit(&entry->check, memory_order_relaxed);
-    if (likely((check ^ word ^ atomic_load_explicit(&generation, memory_order_relaxed)) == address))
-        return step_of(word);
-    return get_slow(address);
+    uint64_t word;
+    return unwind_cache_find(address, &word) ? step_of(word) : get_slow(address);
 }
 
 struct kept_register unwind_cache_kept(uintptr_t address, unsigned number)
@@ -170,7 +144,7 @@ void unwind_cache_forget(void)
 {
     /* Release: pairs with the exchange in find_step_locked. */
     atomic_store_explicit(&has_unloaded, true, memory_order_release);
-    atomic_fetch_add_explicit(&generation, (uint64_t)1 << 48, memory_order_relaxed);
+    atomic_fetch_add_explicit(&unwind_cache_generation, (uint64_t)1 << 48, memory_order_relaxed);
 }
 
 void unwind_cache_fork_prepare(void)

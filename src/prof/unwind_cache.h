@@ -1,18 +1,51 @@
 /* Code address -> how to step to the caller: remembered, so that a warm frame costs a few
  * nanoseconds.
  *
- * An entry is two words, the step and the address exclusive-or the step: whoever reads halves of
- * two different entries sees that they do not belong together. So looking up needs no lock. Lock:
- * one for finding what is not remembered, rank LOCK_UNWIND. Signal: async-signal-safe on a thread
- * that holds no lock of ours. */
+ * An entry is two words, the step and the address exclusive-or the step: whoever reads halves of two
+ * different entries sees that they do not belong together. So looking up needs no lock.
+ * Lock:   one for finding what is not remembered, rank LOCK_UNWIND.
+ * Signal: async-signal-safe on a thread that holds no lock of ours. */
 #ifndef HPM_PROF_UNWIND_CACHE_H
 #define HPM_PROF_UNWIND_CACHE_H
 
+#include <string.h>
+
 #include "prof/unwind_cfi.h"
 
-/* At start, before other threads allocate. May take the loader's lock: called by the constructor.
- */
+enum { UNWIND_CACHE_BITS = 12 };
+
+struct unwind_cache_entry {
+    _Atomic uint64_t step;
+    _Atomic uint64_t check; // address ^ step ^ generation
+};
+
+extern HPM_HIDDEN struct unwind_cache_entry unwind_cache_entries[1 << UNWIND_CACHE_BITS];
+extern HPM_HIDDEN _Atomic uint64_t unwind_cache_generation; // steps of 2^48: apart from any address
+
+/* At start, before other threads allocate. May take the loader's lock: called by the constructor. */
 void unwind_cache_init(void);
+
+HPM_INLINE struct unwind_cache_entry *unwind_cache_entry_of(uintptr_t address)
+{
+    return &unwind_cache_entries[(address * 0x9e3779b97f4a7c15u) >> (64 - UNWIND_CACHE_BITS)];
+}
+
+/* The step as one word. False: it is not remembered. */
+HPM_INLINE bool unwind_cache_find(uintptr_t address, uint64_t *word)
+{
+    struct unwind_cache_entry *entry = unwind_cache_entry_of(address);
+    *word = atomic_load_explicit(&entry->step, memory_order_relaxed);
+    uint64_t check = atomic_load_explicit(&entry->check, memory_order_relaxed);
+    uint64_t now = atomic_load_explicit(&unwind_cache_generation, memory_order_relaxed);
+    return likely((check ^ *word ^ now) == address);
+}
+
+HPM_INLINE uint64_t unwind_step_word(struct step step)
+{
+    uint64_t word;
+    memcpy(&word, &step, sizeof(word));
+    return word;
+}
 
 struct step unwind_cache_get(uintptr_t address);
 
