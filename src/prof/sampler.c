@@ -76,7 +76,10 @@ static double one_minus_exp_of(double x)
     int halvings = 0;
     for (; x > 0.125; x *= 0.5)
         halvings++;
-    double p = x * (1 - x / 2 * (1 - x / 3 * (1 - x / 4 * (1 - x / 5 * (1 - x / 6 * (1 - x / 7))))));
+    double p =
+        x * (1 - x * (1.0 / 2 -
+                      x * (1.0 / 6 -
+                           x * (1.0 / 24 - x * (1.0 / 120 - x * (1.0 / 720 - x * (1.0 / 5040)))))));
     for (; halvings > 0; halvings--)
         p *= 2 - p;
     return p;

@@ -43,15 +43,13 @@ bool stacktab_init(void)
     return table != NULL;
 }
 
-/* A multiply-and-fold hash over the addresses (after Carter and Wegman's multiplicative idea). */
+/* A polynomial in an odd number, its upper bits mixed down at the end: two instructions a frame. */
 static uint64_t hash_of(const uintptr_t *frames, size_t depth, enum stack_end end)
 {
-    uint64_t hash = 0x9e3779b97f4a7c15u ^ depth ^ ((uint64_t)end << 32);
-    for (size_t i = 0; i < depth; i++) {
-        hash = (hash ^ frames[i]) * 0xff51afd7ed558ccdu;
-        hash ^= hash >> 32;
-    }
-    return hash;
+    uint64_t hash = depth ^ ((uint64_t)end << 32);
+    for (size_t i = 0; i < depth; i++)
+        hash = hash * 0xff51afd7ed558ccdu + frames[i];
+    return mix_bits(hash);
 }
 
 static bool is_same(const struct stack *stack, uint64_t hash, const uintptr_t *frames,
