@@ -1,4 +1,4 @@
-"""Exact instruction counts of bench/pairs, by callgrind."""
+"""Exact instruction counts by callgrind: of bench/pairs, and of whole programs."""
 
 import os
 import re
@@ -77,17 +77,53 @@ def _loader_of(binary):
     return found[0].decode()
 
 
+def command_for(command, output, *options):
+    """What counts the command's own instructions into the file."""
+    return [_valgrind(), "-q", "--tool=callgrind", "--trace-children=no",
+            f"--callgrind-out-file={output}", *options, *command]
+
+
+def check(status, complaint):
+    if status != 0 or "cannot be preloaded" in complaint:
+        raise Failed(complaint.strip()[-300:] or f"exit status {status}")
+
+
 def _count(command, environment, scratch):
     output = os.path.join(scratch, "callgrind.out")
     done = subprocess.run(
-        [_valgrind(), "-q", "--tool=callgrind", "--trace-children=no", "--compress-strings=no",
-         "--compress-pos=no", f"--callgrind-out-file={output}", *command],
+        command_for(command, output, "--compress-strings=no", "--compress-pos=no"),
         env=allocators.clean_environment() | environment, stdin=subprocess.DEVNULL,
         capture_output=True, text=True, check=False)
-    if done.returncode != 0 or "cannot be preloaded" in done.stderr:
-        raise Failed(done.stderr.strip()[-300:] or f"exit status {done.returncode}")
+    check(done.returncode, done.stderr)
     with open(output, encoding="utf-8", errors="replace") as lines:
         return parse(lines)
+
+
+@dataclass
+class Whole:
+    """Of a whole program."""
+
+    total: int
+    samples: int  # that our profiler took
+
+    def minus(self, other):
+        return Whole(self.total - other.total, self.samples - other.samples)
+
+
+def parse_whole(lines):
+    """Reads the total, and how often profile_record was called, from a callgrind output file."""
+    whole, ours, is_ours = Whole(0, 0), None, False
+    for line in lines:
+        if line.startswith(("fn=", "cfn=")):
+            number, _, name = line.partition("=")[2].strip().partition(" ")
+            if name == "profile_record":
+                ours = number
+            is_ours = line.startswith("cfn=") and number == ours
+        elif line.startswith("calls=") and is_ours:
+            whole.samples += int(line[6:].split()[0])
+        elif line.startswith("totals:"):
+            whole.total = int(line.split()[1])
+    return whole
 
 
 def _per_pair(command, environment, shape, pairs, scratch):
