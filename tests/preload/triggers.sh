@@ -166,20 +166,22 @@ no_folder_is_one_line()
         is "$(count_files "$folder")" 0
 }
 
-# The shell makes and enters a file system of 64 KiB, filled up, in a name space of its own.
-a_full_disk_is_one_line()
+# The shell makes and enters a file system of 64 KiB, filled up or made read-only, in a name space of
+# its own.
+a_disk_is_one_line()
 {
     fresh_folder
     mkdir "$folder/disk"
     unshare -m bash -c 'mount -t tmpfs -o size=64k none "$0/disk" || exit 77
         cat /dev/zero >"$0/disk/full" 2>/dev/null
+        [ "$2" = rw ] || { : >"$0/disk/full"; mount -o remount,ro "$0/disk"; } || exit 77
         cd "$0/disk" && LD_PRELOAD=$1 HPMALLOC_DUMP_AT_EXIT=1 perl -e "print qq(end\n)" 2>"$0/err"
-        ls -A "$0/disk"' "$folder" "$library" >"$folder.out" 2>&1
+        ls -A "$0/disk"' "$folder" "$library" "$1" >"$folder.out" 2>&1
     local status=$?
     cat "$folder.out" "$folder/err"
-    [ "$status" = 77 ] && return 77
+    [ "$status" = 0 ] || return 1
     is "$(cat "$folder.out")" "end
-full" && is "$(grep -c '^hpmalloc: .*no space left' "$folder/err")" 1 && is "$(wc -l <"$folder/err")" 1
+full" && is "$(grep -c "^hpmalloc: .*$2" "$folder/err")" 1 && is "$(wc -l <"$folder/err")" 1
 }
 
 can_mount()
@@ -190,9 +192,9 @@ can_mount()
 a_child_goes_on_under_its_own_pid()
 {
     run_here HPMALLOC_DUMP_ON_GROWTH=50m HPMALLOC_DUMP_PATH=%p.%r.%n perl -e '
-        my $pid = fork; our @kept;
-        for my $i (1 .. 70) { push @kept, "x" x (1 << 20) }
-        select undef, undef, undef, 0.5;
+        our @kept;
+        sub grow { push @kept, "x" x (1 << 20) for 1 .. 70; select undef, undef, undef, 0.5 }
+        grow; my $pid = fork; grow unless $pid;
         waitpid $pid, 0 if $pid; exit $? >> 8' || return 1
     is "$(names_here | sed 's/^[0-9]*/PID/' | tr '\n' ' ')" "PID.growth.1.pb.gz PID.growth.1.pb.gz "
 }
@@ -219,13 +221,18 @@ exit_leaves_whole_files()
     done
 }
 
+has_keeper()
+{
+    cat "/proc/$child/task/"*/comm | grep -q hpm-keeper
+}
+
 a_blocked_program_answers()
 {
     fresh_folder
     (cd "$folder" && exec env LD_PRELOAD="$library" HPMALLOC_DUMP_EVERY=1h sleep 20 2>"$folder.err") &
     child=$!
     children+=("$child")
-    wait_until 5 grep -q hpm-keeper "/proc/$child/task/"*/comm
+    wait_until 5 has_keeper || return 1
     kill -USR2 "$child"
     wait_until 5 test -e "$folder/hpmalloc.sleep.$child.1.pb.gz" && kill "$child"
 }
@@ -252,8 +259,10 @@ check "a missing folder is one line" no_folder_is_one_line "$work/none/x" "no su
 check "a path through a file is one line" no_folder_is_one_line "$here/common.bash/x" "no folder"
 check "a folder that takes no files is one line" no_folder_is_one_line /proc/x "not written"
 if can_mount; then
-    check "a full disk is one line and leaves nothing" a_full_disk_is_one_line
+    check "a full disk is one line and leaves nothing" a_disk_is_one_line rw "no space left"
+    check "a read-only folder is one line" a_disk_is_one_line ro "is read-only"
 else
+    skip "a read-only folder is one line" "no file system can be mounted here"
     skip "a full disk is one line and leaves nothing" "no file system can be mounted here"
 fi
 check "a forked child has its own triggers" a_child_goes_on_under_its_own_pid

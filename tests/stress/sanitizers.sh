@@ -64,6 +64,9 @@ run()
     check "$name: 12 threads free each other's blocks" stress "$name" -t 12 -s "${STRESS_SECONDS:-30}"
     check "$name: the same while SIGUSR2 comes a hundred times a second" \
         stress "$name" -t 8 -s "${STRESS_SECONDS:-30}" -k 100
+    HPMALLOC_DUMP_EVERY=64k HPMALLOC_DUMP_ON_GROWTH=64k HPMALLOC_DUMP_KEEP=3 \
+        HPMALLOC_DUMP_ON_LIMIT=1% HPMALLOC_HEAP_LIMIT=2g check "$name: the same with a keeper" \
+        stress "$name" -t 8 -s "${STRESS_SECONDS:-30}" -k 100
 }
 
 run thread

@@ -32,6 +32,9 @@ check()
 check "$threads threads free each other's blocks and all is intact" -t "$threads" -s "$seconds"
 check "the same while SIGUSR2 comes a thousand times a second" \
     -t "$threads" -s "$seconds" -k 1000
+HPMALLOC_DUMP_EVERY=64k HPMALLOC_DUMP_KEEP=3 HPMALLOC_DUMP_ON_LIMIT=50% HPMALLOC_HEAP_LIMIT=2g \
+    check "the same with a keeper, SIGUSR2 and children a hundred times a second" \
+    -t 8 -s "$seconds" -k 100 -f 100
 check "children forked from busy threads allocate and end" -t 8 -s "$seconds" -f 100
 check "the same while SIGUSR2 comes a hundred times a second" -t 8 -s "$seconds" -f 50 -k 100
 echo "1..$checks"
