@@ -209,7 +209,7 @@ text_format_is_for_reading()
         perl -e 'our @kept = map { "x" x 1000 } 1 .. 3000' &&
         files_here | grep -qx 'hpmalloc\.perl\.[0-9]*\.1\.txt' &&
         head -n 1 "$folder"/*.txt | grep '^hpmalloc .* heap profile' &&
-        grep 'live: asked for' "$folder"/*.txt && grep '^ *1\. .* samples$' "$folder"/*.txt
+        grep 'live: asked for' "$folder"/*.txt && grep '^ *1\. .* samples' "$folder"/*.txt
 }
 
 several_formats_and_profiles()
