@@ -2,32 +2,30 @@
 
 #include <string.h>
 
+#include "report/huffman.h"
 #include "report/output.h"
 
 enum {
-    WINDOW_BYTES = 32 * 1024, // how far back deflate can refer
-    HASH_BITS = 13,
-    MATCH_MIN = 3,
-    MATCH_MAX = 258,
+    WINDOW_BYTES = DISTANCE_MAX,
+    HASH_BITS = 15,
     FAR_BYTES = 4096, // a match of three from further away is no shorter than its literals
-    CHAIN_MAX = 48,   // places tried for a match
-    LITERAL_COUNT = 256,
-    BLOCK_END = 256,
-    FIRST_LENGTH_CODE = 257,
-    LAST_LENGTH_CODE = 285,
+    CHAIN_MAX = 64,   // places tried for a match
+    LONG_ENOUGH = 64, // a match for which no longer one is sought, one byte later
 };
 
 /* The window's first half is history, its second half is what came in and is not yet compressed.
  * A place in it is its index; 0 marks none, so the oldest byte is never referred to. */
 static struct {
     struct output output;
+    struct bit_stream stream;
     uint32_t crc, input_bytes;
-    uint64_t bits; // not yet written, the first in the lowest place
-    unsigned bit_count;
     size_t filled_bytes; // of the second half
+    size_t remembered;   // places before it can be found
+    size_t token_count;
     unsigned char window[2 * WINDOW_BYTES];
     uint16_t newest[1 << HASH_BITS]; // by hash of three bytes, the last place they were seen
     uint16_t previous[WINDOW_BYTES]; // by place modulo the window, the place before it
+    uint32_t tokens[WINDOW_BYTES];   // of the block at work
 } gzip;
 
 struct match {
@@ -49,73 +47,6 @@ static uint32_t crc_update(uint32_t crc, const unsigned char *data, size_t bytes
     return crc;
 }
 
-/* Extra bits and headers go out with their lowest bit first. */
-static void put_bits(uint32_t value, unsigned count)
-{
-    gzip.bits |= (uint64_t)value << gzip.bit_count;
-    gzip.bit_count += count;
-    if (gzip.bit_count >= 32) {
-        output_write(&gzip.output, &gzip.bits, 4);
-        gzip.bits >>= 32;
-        gzip.bit_count -= 32;
-    }
-}
-
-/* Codes go out with their highest bit first. */
-static void put_code(uint32_t code, unsigned count)
-{
-    uint32_t reversed = 0;
-    for (unsigned i = 0; i < count; i++)
-        reversed |= (code >> i & 1) << (count - 1 - i);
-    put_bits(reversed, count);
-}
-
-/* The fixed code of literals and lengths (RFC 1951, 3.2.6). */
-static void put_symbol(unsigned symbol)
-{
-    if (symbol < 144)
-        put_code(0x30 + symbol, 8);
-    else if (symbol < LITERAL_COUNT)
-        put_code(0x190 + symbol - 144, 9);
-    else if (symbol < 280)
-        put_code(symbol - BLOCK_END, 7);
-    else
-        put_code(0xc0 + symbol - 280, 8);
-}
-
-static unsigned log2_of(size_t n)
-{
-    return 63 - (unsigned)__builtin_clzl(n);
-}
-
-/* From 8 on, four lengths' codes share a number of extra bits. */
-static void put_length(size_t length)
-{
-    size_t above = length - MATCH_MIN;
-    if (length == MATCH_MAX) {
-        put_symbol(LAST_LENGTH_CODE);
-    } else if (above < 8) {
-        put_symbol(FIRST_LENGTH_CODE + (unsigned)above);
-    } else {
-        unsigned extra = log2_of(above) - 2;
-        put_symbol(FIRST_LENGTH_CODE + 4 * (extra + 1) + (above >> extra & 3));
-        put_bits(above & (((size_t)1 << extra) - 1), extra);
-    }
-}
-
-/* From 4 on, two distances' codes share a number of extra bits. */
-static void put_distance(size_t distance)
-{
-    size_t above = distance - 1;
-    if (above < 4) {
-        put_code((uint32_t)above, 5);
-    } else {
-        unsigned extra = log2_of(above) - 1;
-        put_code(2 * (extra + 1) + (above >> extra & 1), 5);
-        put_bits(above & (((size_t)1 << extra) - 1), extra);
-    }
-}
-
 static size_t hash_at(size_t at)
 {
     uint32_t three =
@@ -123,19 +54,20 @@ static size_t hash_at(size_t at)
     return three * 0x9e3779b1u >> (32 - HASH_BITS);
 }
 
-/* Notes the places [from, to) for matches to come; the last two bytes have no three to hash. */
-static void remember(size_t from, size_t to, size_t limit)
+/* Notes places up to `to` for matches to come; the last two bytes of what is filled wait for the
+ * third that they are hashed with. */
+static void remember(size_t to, size_t limit)
 {
-    for (size_t at = from; at < to && at + MATCH_MIN <= limit; at++) {
-        uint16_t *newest = &gzip.newest[hash_at(at)];
-        gzip.previous[at % WINDOW_BYTES] = *newest;
-        *newest = (uint16_t)at;
+    for (; gzip.remembered < to && gzip.remembered + MATCH_MIN <= limit; gzip.remembered++) {
+        uint16_t *newest = &gzip.newest[hash_at(gzip.remembered)];
+        gzip.previous[gzip.remembered % WINDOW_BYTES] = *newest;
+        *newest = (uint16_t)gzip.remembered;
     }
 }
 
-static size_t match_length(size_t a, size_t b, size_t limit)
+static size_t match_length(size_t a, size_t b, size_t longest)
 {
-    size_t length = 0, longest = min_size(limit - b, MATCH_MAX);
+    size_t length = 0;
     while (length < longest && gzip.window[a + length] == gzip.window[b + length])
         length++;
     return length;
@@ -146,14 +78,19 @@ static size_t match_length(size_t a, size_t b, size_t limit)
 static struct match find_match(size_t at, size_t limit)
 {
     struct match best = {0};
-    if (at + MATCH_MIN > limit)
+    size_t longest = min_size(limit - at, MATCH_MAX);
+    if (longest < MATCH_MIN)
         return best;
+    remember(at, limit);
     size_t place = gzip.newest[hash_at(at)], after = at;
-    for (int i = 0; i < CHAIN_MAX && place != 0 && place < after && at - place < WINDOW_BYTES;
+    for (int i = 0; i < CHAIN_MAX && best.length < longest && place != 0 && place < after &&
+                    at - place < WINDOW_BYTES;
          i++) {
-        size_t length = match_length(place, at, limit);
-        if (length > best.length)
-            best = (struct match){length, at - place};
+        if (gzip.window[place + best.length] == gzip.window[at + best.length]) {
+            size_t length = match_length(place, at, longest);
+            if (length > best.length)
+                best = (struct match){length, at - place};
+        }
         after = place;
         place = gzip.previous[place % WINDOW_BYTES];
     }
@@ -162,23 +99,28 @@ static struct match find_match(size_t at, size_t limit)
     return best;
 }
 
-/* One block with the fixed code. */
+/* A match is taken unless a longer one begins at the next byte. */
 static void compress_filled(void)
 {
     size_t limit = WINDOW_BYTES + gzip.filled_bytes;
-    put_bits(2, 3);
-    for (size_t at = WINDOW_BYTES, next; at < limit; at = next) {
-        struct match match = find_match(at, limit);
-        next = at + max_size(match.length, 1);
-        if (match.length != 0) {
-            put_length(match.length);
-            put_distance(match.distance);
-        } else {
-            put_symbol(gzip.window[at]);
+    struct match match = {0}, next;
+    gzip.token_count = 0;
+    for (size_t at = WINDOW_BYTES; at < limit; match = next) {
+        if (match.length == 0)
+            match = find_match(at, limit);
+        next = (struct match){0};
+        if (match.length != 0 && match.length < LONG_ENOUGH)
+            next = find_match(at + 1, limit);
+        if (match.length == 0 || next.length > match.length) {
+            gzip.tokens[gzip.token_count++] = token_of_literal(gzip.window[at++]);
+            continue;
         }
-        remember(at, next, limit);
+        gzip.tokens[gzip.token_count++] = token_of_match(match.length, match.distance);
+        at += match.length;
+        next.length = 0;
     }
-    put_symbol(BLOCK_END);
+    remember(limit, limit);
+    huffman_put_block(&gzip.stream, gzip.tokens, gzip.token_count);
 }
 
 static void move_places(uint16_t *places, size_t count)
@@ -193,6 +135,7 @@ static void move_window(void)
     move_places(gzip.newest, array_count(gzip.newest));
     move_places(gzip.previous, array_count(gzip.previous));
     gzip.filled_bytes = 0;
+    gzip.remembered -= WINDOW_BYTES;
 }
 
 void gzip_begin(int fd)
@@ -202,8 +145,8 @@ void gzip_begin(int fd)
     gzip.crc = UINT32_MAX;
     gzip.input_bytes = 0;
     gzip.filled_bytes = 0;
-    gzip.bits = 0;
-    gzip.bit_count = 0;
+    gzip.remembered = WINDOW_BYTES;
+    gzip.stream = (struct bit_stream){.output = &gzip.output};
     output_begin(&gzip.output, fd);
     output_write(&gzip.output, header, sizeof(header));
 }
@@ -227,18 +170,18 @@ void gzip_write(const void *data, size_t bytes)
 
 static void put_word(uint32_t word)
 {
-    put_bits(word & 0xffff, 16);
-    put_bits(word >> 16, 16);
+    bits_put(&gzip.stream, word & 0xffff, 16);
+    bits_put(&gzip.stream, word >> 16, 16);
 }
 
 bool gzip_finish(void)
 {
-    compress_filled();
-    put_bits(3, 3);
-    put_symbol(BLOCK_END);
-    put_bits(0, (8 - gzip.bit_count % 8) % 8);
+    if (gzip.filled_bytes != 0)
+        compress_filled();
+    huffman_put_end(&gzip.stream);
+    bits_fill_byte(&gzip.stream);
     put_word(~gzip.crc);
     put_word(gzip.input_bytes);
-    output_write(&gzip.output, &gzip.bits, gzip.bit_count / 8);
+    bits_flush(&gzip.stream);
     return output_finish(&gzip.output);
 }

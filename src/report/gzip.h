@@ -1,5 +1,6 @@
-/* gzip without a library: repeats of the last 32 KiB become references, all in the fixed code of
- * deflate. A profile shrinks to about 0.4 of its size, a tenth larger than gzip -1 makes it.
+/* gzip without a library: repeats of the last 32 KiB become references (gzip), and each 32 KiB get
+ * a code of their own (huffman). Files are within a fiftieth of what gzip -9 makes: a profile of
+ * thousands of frames shrinks to a quarter, one of a hundred, whose names hardly repeat, to a half.
  *
  * One stream at a time: callers serialize (the dump does). All state is static.
  * Signal: async-signal-safe. */
