@@ -7,8 +7,7 @@ static uint32_t last_mapping(const struct stack *stack, const struct symbol_tabl
 {
     if (stack->depth == 0 || stack->end == STACK_TOO_DEEP)
         return MAPPING_NONE;
-    const struct symbol *symbol =
-        symbols_find(table, frames_call_address(stack->frames[stack->depth - 1]));
+    const struct symbol *symbol = frames_find(table, stack->frames[stack->depth - 1]);
     return symbol != NULL ? symbol->mapping : MAPPING_NONE;
 }
 

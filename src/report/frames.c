@@ -7,6 +7,15 @@
 /* Our entry points are looked for in so many of the innermost frames. */
 enum { OWN_FRAMES_MAX = 8 };
 
+/* What was found for addresses, each at the place of its hash until another takes it. */
+enum { PLACE_BITS = 12 };
+static struct place {
+    uintptr_t address;
+    const struct symbol *symbol;
+    bool is_looked_up; // else only the address is known
+    bool is_own;       // of one of our entry points
+} places[1 << PLACE_BITS];
+
 /* Matched against demangled names without parameters, or mangled ones where nothing demangles. */
 const char frames_entry_pattern[] =
     "malloc|calloc|realloc|reallocarray|posix_memalign|aligned_alloc|memalign|valloc|pvalloc|"
@@ -26,12 +35,33 @@ bool frames_is_entry_point(const char *name)
            strncmp(name, "_Zna", 4) == 0;
 }
 
+static struct place *place_of(uintptr_t address)
+{
+    return &places[(address * 0x9e3779b97f4a7c15u) >> (64 - PLACE_BITS)];
+}
+
+static const struct place *find_place(const struct symbol_table *table, uintptr_t return_address)
+{
+    uintptr_t address = frames_call_address(return_address);
+    struct place *place = place_of(address);
+    if (place->address != address || !place->is_looked_up) {
+        const struct symbol *symbol = symbols_find(table, address);
+        bool is_own = symbol != NULL && symbol->name != NULL && frames_is_entry_point(symbol->name);
+        *place = (struct place){address, symbol, true, is_own};
+    }
+    return place;
+}
+
+const struct symbol *frames_find(const struct symbol_table *table, uintptr_t return_address)
+{
+    return find_place(table, return_address)->symbol;
+}
+
 size_t frames_own_count(const struct stack *stack, const struct symbol_table *table)
 {
     size_t own = 0;
     for (size_t i = 0; i < OWN_FRAMES_MAX && i + 1 < stack->depth; i++) {
-        const struct symbol *symbol = symbols_find(table, frames_call_address(stack->frames[i]));
-        if (symbol != NULL && symbol->name != NULL && frames_is_entry_point(symbol->name))
+        if (find_place(table, stack->frames[i])->is_own)
             own = i + 1;
     }
     return own;
@@ -54,13 +84,21 @@ static size_t count_frames(const struct snapshot *snapshot)
     return count;
 }
 
-static void collect_frames(const struct snapshot *snapshot, uintptr_t *addresses)
+/* Leaves out most repeats; returns how many addresses there are. */
+static size_t collect_frames(const struct snapshot *snapshot, uintptr_t *addresses)
 {
+    size_t count = 0;
+    memset(places, 0, sizeof(places));
     for (size_t row = 0; row < snapshot->row_count; row++) {
         const struct stack *stack = next_stack(snapshot, row);
-        for (size_t i = 0; stack != NULL && i < stack->depth; i++)
-            *addresses++ = frames_call_address(stack->frames[i]);
+        for (size_t i = 0; stack != NULL && i < stack->depth; i++) {
+            uintptr_t address = frames_call_address(stack->frames[i]);
+            struct place *place = place_of(address);
+            if (place->address != address)
+                addresses[count++] = place->address = address;
+        }
     }
+    return count;
 }
 
 bool frames_resolve(struct symbol_table *table, const struct snapshot *snapshot, bool want_names)
@@ -72,7 +110,7 @@ bool frames_resolve(struct symbol_table *table, const struct snapshot *snapshot,
         memset(table, 0, sizeof(*table));
         return false;
     }
-    collect_frames(snapshot, addresses);
+    count = collect_frames(snapshot, addresses);
     bool done = symbols_resolve(table, addresses, count, want_names);
     os_unmap(addresses, bytes);
     return done;

@@ -23,6 +23,10 @@ HPM_INLINE uintptr_t frames_call_address(uintptr_t return_address)
 /* Resolves the call addresses of all stacks. False: no memory. */
 bool frames_resolve(struct symbol_table *table, const struct snapshot *snapshot, bool want_names);
 
+/* The symbol of the call that returns here, or NULL. Calls that were asked for not long ago are
+ * remembered: most frames are in many stacks. The memory lasts until the next frames_resolve. */
+const struct symbol *frames_find(const struct symbol_table *table, uintptr_t return_address);
+
 /* The same functions as a pattern for readers that cut them off, and as a question. */
 extern const char frames_entry_pattern[];
 bool frames_is_entry_point(const char *name);

@@ -37,6 +37,26 @@ void output_text(struct output *output, const char *text)
     output_write(output, text, strlen(text));
 }
 
+void output_decimal(struct output *output, uint64_t number)
+{
+    char text[20], *end = text + sizeof(text), *at = end;
+    do {
+        *--at = (char)('0' + number % 10);
+        number /= 10;
+    } while (number != 0);
+    output_write(output, at, (size_t)(end - at));
+}
+
+void output_hex(struct output *output, uint64_t number, unsigned digits)
+{
+    char text[16], *end = text + sizeof(text), *at = end;
+    do {
+        *--at = "0123456789abcdef"[number % 16];
+        number /= 16;
+    } while (number != 0 || end - at < (ptrdiff_t)digits);
+    output_write(output, at, (size_t)(end - at));
+}
+
 /* Straight into the buffer: there is no stack for a second one. */
 void output_print(struct output *output, const char *format, ...)
 {

@@ -21,6 +21,10 @@ void output_begin(struct output *output, int fd);
 void output_write(struct output *output, const void *data, size_t bytes);
 void output_text(struct output *output, const char *text);
 
+/* The same as %lu, and %lx with leading zeroes up to `digits`: a profile is made of millions. */
+void output_decimal(struct output *output, uint64_t number);
+void output_hex(struct output *output, uint64_t number, unsigned digits);
+
 /* At most 1,000 characters at a time. */
 void output_print(struct output *output, const char *format, ...) HPM_PRINTF(2, 3);
 

@@ -46,22 +46,35 @@ enum { LOCATION_ID = 1, LOCATION_MAPPING_ID, LOCATION_ADDRESS, LOCATION_LINE };
 enum { LINE_FUNCTION_ID = 1 };
 enum { FUNCTION_ID = 1, FUNCTION_NAME, FUNCTION_SYSTEM_NAME };
 
-/* Locations are numbered as the table's symbols are, from 1 on; after them those of these that
- * some sample needs. */
+/* Frames of no address. */
 enum synthetic { SYNTHETIC_OTHER, SYNTHETIC_TRUNCATED, SYNTHETIC_COUNT };
+
+/* What a message takes at most, when its numbers are below 2^28 and addresses whatever they are. */
+enum {
+    LOCATION_BYTES_MAX = 32,
+    FUNCTION_BYTES_MAX = 24, // with what comes before its name
+    LABEL_BYTES_MAX = 32,
+    MAPPING_BYTES_MAX = 160, // without its path
+    COMMENTS_BYTES_MAX = 16384,
+};
 
 static struct {
     const struct snapshot *snapshot;
     const struct symbol_table *table;
     unsigned profile;
-    uint64_t string_count, function_count;
+    uint64_t string_count, function_count, location_count;
+    size_t shown_rows;                   // of the heaviest
     uint64_t synthetic[SYNTHETIC_COUNT]; // their locations
+    bool is_needed[SYNTHETIC_COUNT];
 
     /* Strings that many messages refer to. */
     uint64_t space, bytes;
 
-    /* Functions by name: a table of hashes, of indices of symbols from 1 on (0: free), and for
-     * each symbol its function (0: no name). */
+    /* By symbol: the first row that it occurs in, from 1 on (0: none), then its location. */
+    uint32_t *locations;
+
+    /* Functions by name: a table of hashes, of indices of symbols from 1 on (0: free), and for the
+     * symbol that stands there its function (0: not sent). */
     uint32_t *slots, *functions;
     size_t slot_count, mapped_bytes;
 
@@ -119,8 +132,9 @@ static void send_comment(size_t length)
 
 #define SEND_COMMENT(...) send_comment(print_format(writer.text, sizeof(writer.text), __VA_ARGS__))
 
-static void send_comments(size_t merged_rows)
+static void send_comments(void)
 {
+    size_t merged_rows = writer.snapshot->row_count - writer.shown_rows;
     const struct snapshot *snapshot = writer.snapshot;
     SEND_COMMENT("hpmalloc %s", HPM_VERSION);
     SEND_COMMENT("interval: %zu bytes between samples, on average", snapshot->interval_bytes);
@@ -132,7 +146,10 @@ static void send_comments(size_t merged_rows)
     SEND_COMMENT("lost: %lu samples for want of memory; without a stack of their own: %lu",
                  snapshot->lost_samples, snapshot->other_samples);
     if (merged_rows != 0)
-        SEND_COMMENT("merged into " FRAME_OTHER ": the %zu lightest rows", merged_rows);
+        SEND_COMMENT("merged into " FRAME_OTHER
+                     ": the %zu lightest rows, for readers refuse more than "
+                     "%d samples or %d MiB",
+                     merged_rows, PPROF_SAMPLES_MAX, PPROF_BYTES_MAX >> 20);
 }
 
 static void send_cuts(void)
@@ -200,30 +217,27 @@ static bool is_name_of(const struct symbol *symbol, const char *name, size_t len
            (symbols_name_length(symbol->name) == length && memcmp(symbol->name, name, length) == 0);
 }
 
-/* The function of a symbol's name, sent when it is the first of that name. */
-static uint32_t find_function(size_t index)
+/* Where a symbol's name stands in the table, or would. */
+static uint32_t *find_slot(const struct symbol *symbol)
 {
     const struct symbol *symbols = writer.table->symbols;
-    const char *name = symbols[index].name;
-    size_t length = symbols_name_length(name);
-    size_t at = hash_name(name, length) & (writer.slot_count - 1);
-    while (writer.slots[at] != 0 && !is_name_of(&symbols[writer.slots[at] - 1], name, length))
+    size_t length = symbols_name_length(symbol->name);
+    size_t at = hash_name(symbol->name, length) & (writer.slot_count - 1);
+    while (writer.slots[at] != 0 &&
+           !is_name_of(&symbols[writer.slots[at] - 1], symbol->name, length))
         at = (at + 1) & (writer.slot_count - 1);
-    if (writer.slots[at] != 0)
-        return writer.functions[writer.slots[at] - 1];
-    writer.slots[at] = (uint32_t)index + 1;
-    return send_function(name, length);
+    return &writer.slots[at];
 }
 
-/* Neighbours are often calls in one function. */
-static uint32_t function_of(size_t index)
+/* The function of a symbol's name, sent when it is the first of that name. */
+static uint32_t function_of(const struct symbol *symbol)
 {
-    const struct symbol *symbol = &writer.table->symbols[index];
     if (symbol->name == NULL)
         return 0;
-    if (index > 0 && symbol[-1].name == symbol->name)
-        return writer.functions[index - 1];
-    return find_function(index);
+    uint32_t *function = &writer.functions[*find_slot(symbol) - 1];
+    if (*function == 0)
+        *function = send_function(symbol->name, symbols_name_length(symbol->name));
+    return *function;
 }
 
 static void send_location(uint64_t id, uint64_t mapping, uintptr_t address, uint32_t function)
@@ -241,38 +255,28 @@ static void send_location(uint64_t id, uint64_t mapping, uintptr_t address, uint
     proto_send_message(PROFILE_LOCATION, message);
 }
 
-static bool is_needed(enum synthetic which)
-{
-    const struct snapshot *snapshot = writer.snapshot;
-    if (which == SYNTHETIC_OTHER && snapshot->row_count > PPROF_SAMPLES_MAX)
-        return true;
-    for (size_t i = 0; i < snapshot->row_count; i++) {
-        const struct stack *stack = snapshot->rows[i].stack;
-        if (which == SYNTHETIC_OTHER ? stack == NULL : stack != NULL && stack->end != STACK_WHOLE)
-            return true;
-    }
-    return false;
-}
-
 static void send_synthetic_locations(void)
 {
     static const char *const names[SYNTHETIC_COUNT] = {FRAME_OTHER, FRAME_TRUNCATED};
-    uint64_t id = writer.table->symbol_count;
     for (enum synthetic which = 0; which < SYNTHETIC_COUNT; which++) {
-        if (!is_needed(which))
+        if (!writer.is_needed[which])
             continue;
-        writer.synthetic[which] = ++id;
-        send_location(id, 0, 0, send_function(names[which], strlen(names[which])));
+        writer.synthetic[which] = ++writer.location_count;
+        send_location(writer.location_count, 0, 0,
+                      send_function(names[which], strlen(names[which])));
     }
 }
 
+/* Of the frames of rows that are shown. */
 static void send_locations(void)
 {
     for (size_t i = 0; i < writer.table->symbol_count; i++) {
         const struct symbol *symbol = &writer.table->symbols[i];
+        if (writer.locations[i] == 0 || writer.locations[i] > writer.shown_rows)
+            continue;
         uint64_t mapping = symbol->mapping == MAPPING_NONE ? 0 : symbol->mapping + 1;
-        writer.functions[i] = function_of(i);
-        send_location(i + 1, mapping, symbol->address, writer.functions[i]);
+        writer.locations[i] = (uint32_t)++writer.location_count;
+        send_location(writer.location_count, mapping, symbol->address, function_of(symbol));
     }
     send_synthetic_locations();
 }
@@ -289,10 +293,9 @@ static void put_location_ids(struct proto_message *ids, const struct stack *stac
         return;
     }
     for (size_t i = frames_own_count(stack, writer.table); i < stack->depth; i++) {
-        const struct symbol *symbol =
-            symbols_find(writer.table, frames_call_address(stack->frames[i]));
+        const struct symbol *symbol = frames_find(writer.table, stack->frames[i]);
         if (symbol != NULL)
-            proto_number(ids, (uint64_t)(symbol - writer.table->symbols) + 1);
+            proto_number(ids, writer.locations[symbol - writer.table->symbols]);
     }
     if (stack->end != STACK_WHOLE)
         proto_number(ids, writer.synthetic[SYNTHETIC_TRUNCATED]);
@@ -324,46 +327,113 @@ static void send_sample(const struct profile_row *row)
     proto_send_message(PROFILE_SAMPLE, message);
 }
 
-/* Sends the heaviest rows and the sum of the others; returns how many those were. */
-static size_t send_samples(const struct row_order *order)
+/* The heaviest rows, and the sum of the others. */
+static void send_samples(const struct row_order *order)
 {
     static struct profile_row rest;
     memset(&rest, 0, sizeof(rest));
-    size_t shown = order->count <= PPROF_SAMPLES_MAX ? order->count : PPROF_SAMPLES_MAX - 1;
     for (size_t i = 0; i < order->count; i++) {
         const struct profile_row *row = &writer.snapshot->rows[order->indices[i]];
-        if (i < shown)
+        if (i < writer.shown_rows)
             send_sample(row);
         else
             profile_row_add(&rest, row);
     }
-    if (shown < order->count)
+    if (writer.shown_rows < order->count)
         send_sample(&rest);
-    return order->count - shown;
 }
 
-static bool make_function_tables(void)
+/* What a frame takes that no row before this one has. */
+static size_t measure_new_frame(const struct symbol *symbol)
+{
+    if (symbol->name == NULL)
+        return LOCATION_BYTES_MAX;
+    uint32_t *slot = find_slot(symbol);
+    if (*slot != 0)
+        return LOCATION_BYTES_MAX;
+    *slot = (uint32_t)(symbol - writer.table->symbols) + 1;
+    return LOCATION_BYTES_MAX + FUNCTION_BYTES_MAX + symbols_name_length(symbol->name);
+}
+
+static size_t measure_values(const struct profile_row *row)
+{
+    const struct estimate *inuse = rows_inuse(row, writer.profile);
+    return proto_number_bytes(rounded(row->alloc.objects)) +
+           proto_number_bytes(rounded(row->alloc.bytes)) +
+           proto_number_bytes(rounded(inuse->objects)) + proto_number_bytes(rounded(inuse->bytes));
+}
+
+/* What a row adds to the profile at most; notes the frames it is the first to have. */
+static size_t measure_row(const struct profile_row *row, size_t number)
+{
+    size_t id_bytes = proto_number_bytes(writer.table->symbol_count + SYNTHETIC_COUNT);
+    size_t bytes = LABEL_BYTES_MAX + measure_values(row);
+    const struct stack *stack = row->stack;
+    if (stack == NULL)
+        return bytes + id_bytes;
+    for (size_t i = frames_own_count(stack, writer.table); i < stack->depth; i++) {
+        const struct symbol *symbol = frames_find(writer.table, stack->frames[i]);
+        uint32_t *location =
+            symbol != NULL ? &writer.locations[symbol - writer.table->symbols] : NULL;
+        if (location != NULL && *location == 0) {
+            *location = (uint32_t)number;
+            bytes += measure_new_frame(symbol);
+        }
+        bytes += id_bytes;
+    }
+    return bytes + id_bytes;
+}
+
+static size_t measure_mappings(void)
+{
+    size_t bytes = 0;
+    for (size_t i = 0; i < writer.table->mapping_count; i++)
+        bytes += MAPPING_BYTES_MAX + strlen(writer.table->mappings[i].path);
+    return bytes;
+}
+
+/* Shows as many of the heaviest rows as readers take, with one more for the others. */
+static void choose_rows(const struct row_order *order)
+{
+    size_t bytes = COMMENTS_BYTES_MAX + measure_mappings();
+    size_t most = order->count <= PPROF_SAMPLES_MAX ? order->count : PPROF_SAMPLES_MAX - 1;
+    memset(writer.is_needed, 0, sizeof(writer.is_needed));
+    for (writer.shown_rows = 0; writer.shown_rows < most; writer.shown_rows++) {
+        const struct profile_row *row = &writer.snapshot->rows[order->indices[writer.shown_rows]];
+        bytes += measure_row(row, writer.shown_rows + 1);
+        if (bytes > PPROF_BYTES_MAX)
+            break;
+        writer.is_needed[SYNTHETIC_OTHER] |= row->stack == NULL;
+        writer.is_needed[SYNTHETIC_TRUNCATED] |=
+            row->stack != NULL && row->stack->end != STACK_WHOLE;
+    }
+    writer.is_needed[SYNTHETIC_OTHER] |= writer.shown_rows < order->count;
+}
+
+static bool make_tables(void)
 {
     size_t count = writer.table->symbol_count;
     writer.slot_count = 64;
     while (writer.slot_count < 2 * count)
         writer.slot_count *= 2;
-    writer.mapped_bytes = (writer.slot_count + count) * sizeof(*writer.slots);
+    writer.mapped_bytes = (writer.slot_count + 2 * count) * sizeof(*writer.slots);
     writer.slots = os_map(writer.mapped_bytes);
     writer.functions = writer.slots + writer.slot_count;
+    writer.locations = writer.functions + count;
     return writer.slots != NULL;
 }
 
 static void send_profile(const struct row_order *order)
 {
-    writer.string_count = writer.function_count = 0;
+    writer.string_count = writer.function_count = writer.location_count = 0;
+    choose_rows(order);
     send_text(""); // the format asks for it: index 0 means none
     send_types();
     send_mappings();
     send_locations();
-    size_t merged_rows = send_samples(order);
+    send_samples(order);
     proto_send_field(PROFILE_DROP_FRAMES, send_text(frames_entry_pattern));
-    send_comments(merged_rows);
+    send_comments();
     send_cuts();
 }
 
@@ -377,7 +447,7 @@ bool pprof_write(int fd, const struct snapshot *snapshot, const struct symbol_ta
     bool done = false;
     errno = ENOMEM;
     if (rows_sort(&order, snapshot->rows, snapshot->row_count, profile)) {
-        if (make_function_tables()) {
+        if (make_tables()) {
             gzip_begin(fd);
             send_profile(&order);
             done = gzip_finish();

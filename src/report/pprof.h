@@ -15,8 +15,9 @@
 #include "prof/profile.h"
 #include "prof/symbols.h"
 
-/* Consumers refuse more; the lightest rows beyond are merged into `[other]`. */
-enum { PPROF_SAMPLES_MAX = 16000 };
+/* Consumers refuse more, by samples or by bytes before compression; the lightest rows beyond are
+ * merged into `[other]`. */
+enum { PPROF_SAMPLES_MAX = 16000, PPROF_BYTES_MAX = 4 << 20 };
 
 /* `profile` (DUMP_PROFILE_) decides which rows weigh most and what readers show first. The table
  * holds the snapshot's call addresses. False: a write failed, or no memory; errno says which. */

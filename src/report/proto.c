@@ -15,6 +15,11 @@ static size_t encode(unsigned char *target, uint64_t number)
     return bytes;
 }
 
+size_t proto_number_bytes(uint64_t number)
+{
+    return (size_t)(63 - __builtin_clzl(number | 1)) / 7 + 1;
+}
+
 void proto_number(struct proto_message *message, uint64_t number)
 {
     if (message->bytes + NUMBER_BYTES_MAX <= sizeof(message->data))

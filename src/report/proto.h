@@ -14,6 +14,8 @@ struct proto_message {
     unsigned char data[PROTO_MESSAGE_BYTES];
 };
 
+size_t proto_number_bytes(uint64_t number); // as it is written
+
 /* What does not fit is left out; the sizes above make sure it does. */
 void proto_number(struct proto_message *message, uint64_t number); // bare, for packed fields
 void proto_field(struct proto_message *message, unsigned field, uint64_t number);

@@ -136,14 +136,16 @@ static void put_cuts(void)
 
 static void put_known_frame(const struct symbol *symbol, uintptr_t return_address)
 {
-    output_print(&text.output, "        %.*s+0x%lx\n",
-                 (int)min_size(symbols_name_length(symbol->name), 900), symbol->name,
-                 return_address - symbol->start);
+    output_text(&text.output, "        ");
+    output_write(&text.output, symbol->name, symbols_name_length(symbol->name));
+    output_text(&text.output, "+0x");
+    output_hex(&text.output, return_address - symbol->start, 1);
+    output_text(&text.output, "\n");
 }
 
 static void put_frame(uintptr_t return_address)
 {
-    const struct symbol *symbol = symbols_find(text.table, frames_call_address(return_address));
+    const struct symbol *symbol = frames_find(text.table, return_address);
     if (symbol != NULL && symbol->name != NULL) {
         put_known_frame(symbol, return_address);
     } else if (symbol != NULL && symbol->mapping != MAPPING_NONE) {

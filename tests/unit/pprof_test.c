@@ -11,7 +11,7 @@
 
 /* A profile as lines of text: `field.field=number` or `field="text"`, messages in order. */
 static char *shown;
-static size_t shown_bytes;
+static size_t shown_bytes, plain_bytes;
 
 static uint64_t take_number(const unsigned char **at, const unsigned char *limit)
 {
@@ -85,7 +85,7 @@ static bool show_profile(int fd)
     static unsigned char plain[8 << 20];
     free(shown);
     shown = NULL;
-    size_t bytes = unpack(fd, plain, sizeof(plain));
+    size_t bytes = plain_bytes = unpack(fd, plain, sizeof(plain));
     FILE *out = open_memstream(&shown, &shown_bytes);
     show_fields(out, 0, plain, plain + bytes);
     fclose(out);
@@ -306,8 +306,33 @@ TEST(pprof, the_lightest_rows_beyond_the_limit_are_merged)
     CHECK_EQUAL(count_lines("2={"), PPROF_SAMPLES_MAX);
     /* Sizes 1 to 501 are the lightest. */
     CHECK(HAS_LINE("2={1=3, 2=%d,%d,%d,%d, }\n", 2 * 501, 501 * 502, 501, 501 * 502 / 2));
-    CHECK(string_index("merged into [other]: the 501 lightest rows") > 0);
+    CHECK(string_index("merged into [other]: the 501 lightest rows, for readers refuse more than "
+                       "16000 samples or 4 MiB") > 0);
     free(rows);
+}
+
+/* Deep stacks that share no frame: few of them fill a file. */
+TEST(pprof, rows_beyond_the_size_that_readers_take_are_merged)
+{
+    enum { ROWS = 4000, DEPTH = 100 };
+    static uintptr_t frames[DEPTH];
+    struct profile_row *rows = calloc(ROWS, sizeof(*rows));
+    for (size_t i = 0; i < ROWS; i++) {
+        struct stack *stack = calloc(1, sizeof(*stack) + sizeof(frames));
+        stack->depth = DEPTH;
+        for (size_t at = 0; at < DEPTH; at++)
+            stack->frames[at] = 0x7f0000000000 + 64 * (i * DEPTH + at);
+        rows[i] = fake_row(stack, i + 1, 1);
+    }
+    struct snapshot snapshot = fake_snapshot(rows, ROWS);
+    CHECK(write_and_show(&snapshot, DUMP_PROFILE_HEAP, true));
+    CHECK(plain_bytes <= PPROF_BYTES_MAX);
+    CHECK(plain_bytes > PPROF_BYTES_MAX / 3);
+    unsigned long shown_rows = (unsigned long)count_lines("2={") - 1, merged = ROWS - shown_rows;
+    CHECK(merged > 0 && merged < ROWS);
+    CHECK_EQUAL(count_lines("4={"), shown_rows * DEPTH + 1);
+    CHECK(HAS_LINE("2={1=%lu, 2=%lu,%lu,%lu,%lu, }\n", shown_rows * DEPTH + 1, 2 * merged,
+                   merged * (merged + 1), merged, merged * (merged + 1) / 2));
 }
 
 TEST(pprof, comments_tell_version_interval_samples_and_losses)
