@@ -47,8 +47,10 @@ enum hpm_profile {
 };
 
 enum hpm_format {
-    HPM_FORMAT_PPROF, /* gzip'd profile.proto, for `go tool pprof` and its like */
-    HPM_FORMAT_TEXT,  /* for people */
+    HPM_FORMAT_PPROF,     /* gzip'd profile.proto, for `go tool pprof` and its like */
+    HPM_FORMAT_TEXT,      /* for people */
+    HPM_FORMAT_LEGACY,    /* `heap profile:` text, for google-pprof and jeprof too */
+    HPM_FORMAT_COLLAPSED, /* `frame;frame bytes`, for flame graphs */
 };
 
 /* Writes a profile to a new file (mode 0600; an existing one is never overwritten: -EEXIST). `path`

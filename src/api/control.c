@@ -9,13 +9,13 @@
 #include "report/dump.h"
 
 static_assert((int)HPM_PROFILE_PEAK == DUMP_PROFILE_PEAK, "one numbering");
-static_assert((int)HPM_FORMAT_TEXT == DUMP_FORMAT_TEXT, "one numbering");
+static_assert((int)HPM_FORMAT_COLLAPSED == DUMP_FORMAT_COLLAPSED, "one numbering");
 
 #define INTERVAL_MAX_BYTES TiB
 
 static bool is_known(unsigned profile, unsigned format)
 {
-    return profile <= HPM_PROFILE_PEAK && format <= HPM_FORMAT_TEXT;
+    return profile <= HPM_PROFILE_PEAK && format <= HPM_FORMAT_COLLAPSED;
 }
 
 HPM_EXPORT int hpm_profile_dump(enum hpm_profile profile, enum hpm_format format, const char *path)

@@ -34,11 +34,13 @@ const struct option option_table[OPTION_COUNT] = {
                                   "pattern has one"},
     [OPTION_DUMP_FORMAT] = {.name = "DUMP_FORMAT",
                             .kind = OPTION_SET,
-                            .choices = "pprof text",
+                            .choices = "pprof text legacy collapsed",
                             .initial = "pprof",
-                            .accepted = "pprof, text, or several with commas",
-                            .help =
-                                "pprof (.pb.gz), text (.txt, for reading); several with commas"},
+                            .accepted =
+                                "pprof, text, legacy, collapsed, or several with commas",
+                            .help = "pprof (.pb.gz), text (.txt, for reading), legacy (.heap, for "
+                                    "google-pprof and jeprof), collapsed (.folded, for flame "
+                                    "graphs); several with commas"},
     [OPTION_DUMP_PROFILE] = {.name = "DUMP_PROFILE",
                              .kind = OPTION_SET,
                              .choices = "heap allocs peak",

@@ -72,7 +72,7 @@ bool option_parse(const struct option *option, const char *text, uint64_t *numbe
 bool options_program_matches(const char *program_name);
 
 /* Choices of OPTION_DUMP_FORMAT and OPTION_DUMP_PROFILE, in the table's order. */
-enum { DUMP_FORMAT_PPROF, DUMP_FORMAT_TEXT };
+enum { DUMP_FORMAT_PPROF, DUMP_FORMAT_TEXT, DUMP_FORMAT_LEGACY, DUMP_FORMAT_COLLAPSED };
 enum { DUMP_PROFILE_HEAP, DUMP_PROFILE_ALLOCS, DUMP_PROFILE_PEAK };
 enum { SYMBOLIZE_AUTO, SYMBOLIZE_ON, SYMBOLIZE_OFF };
 

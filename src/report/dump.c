@@ -12,19 +12,23 @@
 #include "base/print.h"
 #include "prof/profile.h"
 #include "prof/symbols.h"
+#include "report/collapsed.h"
 #include "report/dumpfile.h"
 #include "report/frames.h"
+#include "report/legacy.h"
 #include "report/pprof.h"
 #include "report/retain.h"
 #include "report/rows.h"
 #include "report/stats.h"
 #include "report/text.h"
 
-enum { PROFILE_COUNT = DUMP_PROFILE_PEAK + 1, FORMAT_COUNT = DUMP_FORMAT_TEXT + 1 };
+enum { PROFILE_COUNT = DUMP_PROFILE_PEAK + 1, FORMAT_COUNT = DUMP_FORMAT_COLLAPSED + 1 };
 
 static const char *const format_endings[FORMAT_COUNT] = {
     [DUMP_FORMAT_PPROF] = ".pb.gz",
     [DUMP_FORMAT_TEXT] = ".txt",
+    [DUMP_FORMAT_LEGACY] = ".heap",
+    [DUMP_FORMAT_COLLAPSED] = ".folded",
 };
 
 /* All that a dump needs is here and not on the stack, which may be a signal handler's small one. */
@@ -169,12 +173,23 @@ static int take_picture_locked(bool want_ages)
     return -ENOMEM;
 }
 
+static bool write_format(unsigned profile, unsigned format, int fd)
+{
+    switch (format) {
+    case DUMP_FORMAT_TEXT:
+        return text_write(fd, &dump.snapshot, &dump.table, &dump.stats, profile);
+    case DUMP_FORMAT_LEGACY:
+        return legacy_write(fd, &dump.snapshot, &dump.table, profile);
+    case DUMP_FORMAT_COLLAPSED:
+        return collapsed_write(fd, &dump.snapshot, &dump.table, profile);
+    default:
+        return pprof_write(fd, &dump.snapshot, &dump.table, profile);
+    }
+}
+
 static int write_locked(unsigned profile, unsigned format, int fd)
 {
-    bool done = format == DUMP_FORMAT_TEXT
-                    ? text_write(fd, &dump.snapshot, &dump.table, &dump.stats, profile)
-                    : pprof_write(fd, &dump.snapshot, &dump.table, profile);
-    return done ? 0 : -errno;
+    return write_format(profile, format, fd) ? 0 : -errno;
 }
 
 static int write_file_locked(unsigned profile, unsigned format)

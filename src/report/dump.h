@@ -1,13 +1,13 @@
 /* Profiles leave the process: a descriptor, a file, a file by the configured pattern.
  *
- *   control, lifecycle  --profile, format-->  dump  --snapshot-->  pprof, text
+ *   control, lifecycle  --profile, format-->  dump  --snapshot-->  pprof, text, legacy, collapsed
  *                                               \--pattern-->  dumpfile
  *
  * A file appears whole or not at all and never over another (dumpfile). Each dump into one says so
  * in one line on stderr, and so does one that failed: what, why, and what to do.
  *
  * The pattern's ending: one that ends in .pb.gz, .pprof, .prof, .gz, .txt, .heap or .folded keeps
- * it; others get the format's (.pb.gz, .txt). With several formats, each but the one whose ending
+ * it; others get the format's. With several formats, each but the one whose ending
  * the pattern has adds its own; with several profiles, each puts its name before the ending.
  *
  * Of the files by the pattern, the newest HPMALLOC_DUMP_KEEP are kept (retain).
