@@ -6,6 +6,7 @@
 #define HPMALLOC_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -70,6 +71,79 @@ HPM_PUBLIC size_t hpm_profile_interval(void);
 
 /* Gives up to `bytes` of free memory back to the system now. Returns how many were given. */
 HPM_PUBLIC size_t hpm_release_memory(size_t bytes);
+
+/* The library's own numbers. What the first group calls resident is in memory now, as the kernel says
+ * of each page. The bytes of objects are those of their size classes. Numbers are exact, but for
+ * those that change while they are gathered, and where "estimate" is said. */
+struct hpm_stats {
+    /* live - live_untouched + thread_cache + central + slab_free + span_free + metadata is what of
+     * the resident memory is this library's; the rest of it is not: code, stacks, other mappings. */
+    uint64_t resident_bytes;       /* of the process, as the kernel counts; 0: it does not say */
+    uint64_t live_bytes;           /* in the program's hands */
+    uint64_t live_untouched_bytes; /* of those and of what is free in lists, not resident */
+    uint64_t thread_cache_bytes;   /* free, in threads' lists */
+    uint64_t central_bytes;        /* free, in lists that threads share */
+    uint64_t slab_free_bytes;      /* free in slabs that hold other objects, resident */
+    uint64_t span_free_bytes;      /* free pages kept, resident */
+    uint64_t metadata_bytes;       /* tables of the allocator and the profiler, resident */
+    uint64_t residency_assumed;    /* 1: the kernel does not say; what was handed out is taken for it */
+
+    uint64_t live_requested_bytes; /* what the program asked for, of live_bytes: estimate */
+    uint64_t live_objects;
+    uint64_t live_small_bytes; /* of live_bytes: in size classes */
+    uint64_t live_large_bytes; /* of live_bytes: in blocks of their own, above 32 KiB */
+    uint64_t live_huge_bytes;  /* of live_large_bytes: in mappings of their own, from 32 MiB */
+    uint64_t live_huge_blocks;
+    uint64_t mapped_bytes;   /* address space for all that, metadata apart */
+    uint64_t released_bytes; /* of mapped_bytes: given back to the system, or never used */
+    uint64_t threads;        /* that have allocated, and live */
+
+    uint64_t samples;      /* taken so far */
+    uint64_t live_samples; /* of those, whose object is live */
+    uint64_t lost_samples; /* of those, not recorded for want of memory */
+    uint64_t other_samples; /* of those, under [other] for want of room */
+    uint64_t stacks;
+    uint64_t sample_nanoseconds;    /* that taking them took: estimate from one in 16 */
+    uint64_t sample_metadata_bytes; /* handed out for them */
+    uint64_t sample_interval_bytes;
+
+    /* System calls so far. */
+    uint64_t map_calls;      /* mmap */
+    uint64_t unmap_calls;    /* munmap */
+    uint64_t remap_calls;    /* mremap */
+    uint64_t release_calls;  /* madvise */
+    uint64_t resident_calls; /* mincore, for these numbers */
+    uint64_t wait_calls;     /* futex, to wait for another thread */
+    uint64_t wake_calls;     /* futex, to wake one */
+};
+
+/* One size class; live_objects * object_bytes, added up, is live_small_bytes. */
+struct hpm_class_stats {
+    uint64_t object_bytes;
+    uint64_t live_objects;
+    uint64_t thread_cache_objects; /* free, in threads' lists */
+    uint64_t central_objects;      /* free, in lists that threads share */
+    uint64_t slab_objects;         /* free in slabs, or never handed out */
+    uint64_t slabs;
+    uint64_t slab_bytes; /* address space of the slabs */
+};
+
+enum hpm_stats_format {
+    HPM_STATS_TEXT,       /* for people */
+    HPM_STATS_JSON,       /* one object, numbers by their names above */
+    HPM_STATS_PROMETHEUS, /* text for a scrape */
+};
+
+/* Fills the first `size` bytes: pass sizeof(struct hpm_stats). A library that knows less sets the
+ * rest to 0. -EINVAL: size is 0; -EDEADLK: in a signal handler that interrupted this library. */
+HPM_PUBLIC int hpm_stats_get(struct hpm_stats *stats, size_t size);
+
+/* The same for the size class of this number, from 0. -ENOENT: there is none. */
+HPM_PUBLIC int hpm_stats_get_class(unsigned number, struct hpm_class_stats *stats, size_t size);
+
+/* Writes them all to a descriptor, which stays open. -EINVAL: unknown format; -EDEADLK as above; else
+ * what write(2) said. */
+HPM_PUBLIC int hpm_stats_write(int fd, enum hpm_stats_format format);
 
 /* The library's version, "major.minor.patch". */
 HPM_PUBLIC const char *hpm_version(void);

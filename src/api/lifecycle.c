@@ -18,6 +18,7 @@
 #include "prof/unwind.h"
 #include "report/dump.h"
 #include "report/keeper.h"
+#include "report/statsfile.h"
 
 /* The linker's marks around the code of HPM_API. */
 extern const char hpm_text_start[] __asm__("__start_hpm_text")
@@ -111,6 +112,7 @@ static void fork_prepare(void)
     if (fork_depth++ > 0)
         return;
     dump_fork_prepare();
+    statsfile_fork_prepare();
     lock_acquire(&setup_lock);
     tcache_fork_prepare();
     central_fork_prepare();
@@ -129,6 +131,7 @@ static void fork_parent(void)
     central_fork_parent();
     tcache_fork_parent();
     lock_release(&setup_lock);
+    statsfile_fork_parent();
     dump_fork_parent();
 }
 
@@ -142,6 +145,7 @@ static void fork_child(void)
     central_fork_child();
     tcache_fork_child();
     lock_reset(&setup_lock);
+    statsfile_fork_child();
     dump_fork_child();
     keeper_fork_child();
     atomic_store_explicit(&next_seed, os_random_u64(), memory_order_relaxed);

@@ -1,5 +1,7 @@
 #include "api/sampling.h"
 
+#include "prof/cost.h"
+
 #ifndef HPM_NO_PROFILING
 #include "report/keeper.h"
 
@@ -10,7 +12,9 @@ HPM_API static sample_tag record(struct thread *thread, size_t bytes, size_t cha
     if (probability <= 0)
         return 0;
     thread->is_sampling = true;
+    uint64_t begun = cost_begin();
     sample_tag tag = profile_record(bytes, charged_bytes, probability);
+    cost_end(begun);
     thread->is_sampling = false;
     return tag;
 }

@@ -7,8 +7,6 @@ enum { SPINS = 64 };
 
 static HPM_TLS unsigned held;
 static HPM_TLS void (*deferred)(void);
-static counter waits;
-
 #ifdef HPM_DEBUG
 static HPM_TLS const struct lock *held_locks[256];
 
@@ -79,10 +77,8 @@ static HPM_NOINLINE void acquire_slow(struct lock *lock)
             return;
         pause_briefly();
     }
-    while (atomic_exchange_explicit(&lock->state, 2, memory_order_acquire) != 0) {
-        counter_add(&waits, 1);
+    while (atomic_exchange_explicit(&lock->state, 2, memory_order_acquire) != 0)
         os_wait(&lock->state, 2);
-    }
 }
 
 /* The count rises before the lock is taken: a signal between the two sees too many, never too
@@ -145,9 +141,4 @@ void lock_defer(void (*work)(void))
         work();
     else
         deferred = work;
-}
-
-uint64_t lock_wait_count(void)
-{
-    return counter_get(&waits);
 }

@@ -12,6 +12,7 @@
 /* The order in which locks may be nested: a holder takes only locks of higher rank. */
 enum lock_rank {
     LOCK_DUMP = 1,
+    LOCK_STATS,
     LOCK_CONTROL,
     LOCK_REGISTRY,
     LOCK_SHARDS,
@@ -61,8 +62,5 @@ void lock_defer(void (*work)(void));
 
 /* Dies unless this thread holds the lock (--enable-debug; nothing otherwise). */
 void lock_assert_held(const struct lock *lock);
-
-/* Times a thread had to wait in the kernel (statistics). */
-uint64_t lock_wait_count(void);
 
 #endif

@@ -8,22 +8,46 @@ struct meta_free {
     struct meta_free *next;
 };
 
+/* A mapping: a chunk has its own at its head. They stay for ever. */
+struct extent {
+    struct extent *next;
+    void *start;
+    size_t bytes;
+};
+
 static struct {
     struct lock lock;
     char *at, *limit; // what is left of the newest chunk
     size_t allocated_bytes;
+    struct extent *_Atomic extents;
+    struct extent sparse[4];
+    size_t sparse_count;
 } meta = {.lock = LOCK_INITIAL(LOCK_META)};
+
+static void add_extent_locked(struct extent *extent, void *start, size_t bytes)
+{
+    extent->next = atomic_load_explicit(&meta.extents, memory_order_relaxed);
+    extent->start = start;
+    extent->bytes = bytes;
+    /* Release: pairs with the acquire in meta_resident_bytes. */
+    atomic_store_explicit(&meta.extents, extent, memory_order_release);
+}
 
 static bool refill_locked(size_t bytes)
 {
+    size_t head_bytes = round_up(sizeof(struct extent), CACHE_LINE_BYTES);
+    if (bytes > SIZE_MAX / 2)
+        return false;
+    bytes += head_bytes;
     size_t chunk_bytes = max_size(CHUNK_BYTES, bytes);
     char *chunk = os_map(chunk_bytes);
     if (chunk == NULL && chunk_bytes > bytes)
         chunk = os_map(chunk_bytes = bytes);
     if (chunk == NULL)
         return false;
-    meta.at = chunk;
+    meta.at = chunk + head_bytes;
     meta.limit = chunk + round_up(chunk_bytes, os_page_bytes());
+    add_extent_locked((struct extent *)(void *)chunk, chunk, (size_t)(meta.limit - chunk));
     return true;
 }
 
@@ -53,7 +77,12 @@ void *meta_alloc(size_t bytes)
 
 void *meta_alloc_sparse(size_t bytes)
 {
-    return os_reserve(bytes);
+    void *start = os_reserve(bytes);
+    lock_acquire(&meta.lock);
+    if (start != NULL && meta.sparse_count < array_count(meta.sparse))
+        add_extent_locked(&meta.sparse[meta.sparse_count++], start, bytes);
+    lock_release(&meta.lock);
+    return start;
 }
 
 void *meta_pool_alloc(struct meta_pool *pool)
@@ -80,6 +109,20 @@ void meta_pool_free(struct meta_pool *pool, void *object)
 size_t meta_bytes(void)
 {
     return peek_load(&meta.allocated_bytes);
+}
+
+bool meta_resident_bytes(size_t *resident)
+{
+    *resident = 0;
+    /* Acquire: pairs with the release in add_extent_locked. */
+    const struct extent *extent = atomic_load_explicit(&meta.extents, memory_order_acquire);
+    for (; extent != NULL; extent = extent->next) {
+        size_t bytes;
+        if (!os_resident_bytes(extent->start, extent->bytes, &bytes))
+            return false;
+        *resident += bytes;
+    }
+    return true;
 }
 
 void meta_fork_prepare(void)

@@ -35,6 +35,9 @@ void meta_pool_free(struct meta_pool *pool, void *object);
 /* Bytes handed out by meta_alloc and the pools (sparse tables not counted). */
 size_t meta_bytes(void);
 
+/* Bytes of all of it that are in memory, tables included. False: the kernel does not tell. */
+bool meta_resident_bytes(size_t *resident);
+
 /* Around fork: holds the room still. */
 void meta_fork_prepare(void);
 void meta_fork_parent(void);

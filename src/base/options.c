@@ -114,6 +114,12 @@ const struct option option_table[OPTION_COUNT] = {
                         .accepted = "a pattern of at most 4000 characters",
                         .help = "dump, serve and print only in programs whose name matches this "
                                 "pattern (redis-*)"},
+    [OPTION_STATS] = {.name = "STATS",
+                      .kind = OPTION_CHOICE,
+                      .choices = "off text json",
+                      .initial = "off",
+                      .accepted = "text, json or off",
+                      .help = "print statistics on stderr when the program ends normally"},
     [OPTION_QUIET] = {.name = "QUIET",
                       .kind = OPTION_SWITCH,
                       .initial = "0",

@@ -23,6 +23,7 @@ enum option_id {
     OPTION_HEAP_LIMIT,
     OPTION_RELEASE,
     OPTION_PROGRAM,
+    OPTION_STATS,
     OPTION_QUIET,
     OPTION_COUNT
 };
@@ -74,6 +75,7 @@ bool options_program_matches(const char *program_name);
 /* Choices of OPTION_DUMP_FORMAT and OPTION_DUMP_PROFILE, in the table's order. */
 enum { DUMP_FORMAT_PPROF, DUMP_FORMAT_TEXT, DUMP_FORMAT_LEGACY, DUMP_FORMAT_COLLAPSED };
 enum { DUMP_PROFILE_HEAP, DUMP_PROFILE_ALLOCS, DUMP_PROFILE_PEAK };
+enum { STATS_OFF, STATS_TEXT, STATS_JSON };
 enum { SYMBOLIZE_AUTO, SYMBOLIZE_ON, SYMBOLIZE_OFF };
 
 #endif

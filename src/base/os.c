@@ -12,7 +12,12 @@
 #include <time.h>
 #include <unistd.h>
 
-static counter memory_calls;
+static counter calls[OS_CALL_COUNT];
+
+static void count(enum os_call call)
+{
+    counter_add(&calls[call], 1);
+}
 
 size_t os_page_bytes(void)
 {
@@ -60,7 +65,7 @@ unsigned os_cpu(void)
 static void *map(void *hint, size_t bytes, int flags)
 {
     int saved = errno;
-    counter_add(&memory_calls, 1);
+    count(OS_CALL_MAP);
     void *start = mmap(hint, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | flags,
                        -1, 0);
     errno = saved;
@@ -117,7 +122,7 @@ void *os_map_aligned(size_t bytes, size_t alignment, void *hint)
 void *os_map_file(int fd, size_t bytes)
 {
     int saved = errno;
-    counter_add(&memory_calls, 1);
+    count(OS_CALL_MAP);
     void *start = mmap(NULL, bytes, PROT_READ, MAP_PRIVATE, fd, 0);
     errno = saved;
     return start == MAP_FAILED ? NULL : start;
@@ -126,7 +131,7 @@ void *os_map_file(int fd, size_t bytes)
 void os_unmap(void *start, size_t bytes)
 {
     int saved = errno;
-    counter_add(&memory_calls, 1);
+    count(OS_CALL_UNMAP);
     munmap(start, round_up(bytes, os_page_bytes()));
     errno = saved;
 }
@@ -134,7 +139,7 @@ void os_unmap(void *start, size_t bytes)
 bool os_release(void *start, size_t bytes)
 {
     int saved = errno;
-    counter_add(&memory_calls, 1);
+    count(OS_CALL_RELEASE);
     bool done = madvise(start, bytes, MADV_DONTNEED) == 0;
     errno = saved;
     return done;
@@ -143,7 +148,7 @@ bool os_release(void *start, size_t bytes)
 bool os_resize(void *start, size_t old_bytes, size_t new_bytes)
 {
     int saved = errno;
-    counter_add(&memory_calls, 1);
+    count(OS_CALL_REMAP);
     bool done = mremap(start, old_bytes, new_bytes, 0) != MAP_FAILED;
     errno = saved;
     return done;
@@ -152,10 +157,49 @@ bool os_resize(void *start, size_t old_bytes, size_t new_bytes)
 bool os_move(void *start, size_t old_bytes, void *target, size_t new_bytes)
 {
     int saved = errno;
-    counter_add(&memory_calls, 1);
+    count(OS_CALL_REMAP);
     void *moved = mremap(start, old_bytes, new_bytes, MREMAP_MAYMOVE | MREMAP_FIXED, target);
     errno = saved;
     return moved != MAP_FAILED;
+}
+
+/* Only the lowest bit of the kernel's answer says anything. */
+bool os_resident_pages(const void *start, size_t bytes, uint8_t *pages)
+{
+    int saved = errno;
+    count(OS_CALL_RESIDENT);
+    bool done = mincore((void *)(uintptr_t)start, bytes, pages) == 0;
+    errno = saved;
+    size_t page_count = round_up(bytes, os_page_bytes()) / os_page_bytes();
+    for (size_t i = 0; i < page_count; i++)
+        pages[i] = done ? pages[i] & 1 : 0;
+    return done;
+}
+
+/* ENOMEM is a hole in the range; any other error is a kernel, or a filter, that does not tell. */
+static bool tells_residency(const void *start)
+{
+    int saved = errno;
+    uint8_t page;
+    bool tells = mincore((void *)(uintptr_t)start, 1, &page) == 0 || errno == ENOMEM;
+    errno = saved;
+    return tells;
+}
+
+bool os_resident_bytes(const void *start, size_t bytes, size_t *resident)
+{
+    uint8_t pages[128];
+    size_t step = sizeof(pages) * os_page_bytes();
+    *resident = 0;
+    for (size_t done = 0; done < bytes; done += step) {
+        size_t part = min_size(step, bytes - done);
+        const char *at = (const char *)start + done;
+        if (!os_resident_pages(at, part, pages) && !tells_residency(at))
+            return false;
+        for (size_t i = 0; i * os_page_bytes() < part; i++)
+            *resident += pages[i] * os_page_bytes();
+    }
+    return true;
 }
 
 static uint64_t clock_ns(clockid_t clock)
@@ -195,6 +239,7 @@ uint64_t os_random_u64(void)
 void os_wait(_Atomic uint32_t *word, uint32_t expected)
 {
     int saved = errno;
+    count(OS_CALL_WAIT);
     syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, expected, NULL, NULL, 0);
     errno = saved;
 }
@@ -210,6 +255,7 @@ void os_wait_for(_Atomic uint32_t *word, uint32_t expected, uint64_t nanoseconds
 void os_wake(_Atomic uint32_t *word, int waiters)
 {
     int saved = errno;
+    count(OS_CALL_WAKE);
     syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, waiters, NULL, NULL, 0);
     errno = saved;
 }
@@ -219,7 +265,7 @@ void os_yield(void)
     sched_yield();
 }
 
-uint64_t os_memory_call_count(void)
+uint64_t os_call_count(enum os_call call)
 {
-    return counter_get(&memory_calls);
+    return counter_get(&calls[call]);
 }

@@ -35,6 +35,14 @@ bool os_resize(void *start, size_t old_bytes, size_t new_bytes);
  * changed. */
 bool os_move(void *start, size_t old_bytes, void *target, size_t new_bytes);
 
+/* Which pages of the range are in memory: pages[i] is 1 or 0 for each system page. False: part of the
+ * range is not mapped, or the kernel does not tell. A page that was read but never written counts. */
+bool os_resident_pages(const void *start, size_t bytes, uint8_t *pages);
+
+/* How many bytes of the range are in memory; what is not mapped is not. False: the kernel does not
+ * tell. */
+bool os_resident_bytes(const void *start, size_t bytes, size_t *resident);
+
 /* The system's page size, and the memory this process could use at most: the lesser of physical
  * memory and RLIMIT_AS; 0 when unknown. */
 size_t os_page_bytes(void);
@@ -59,7 +67,17 @@ void os_wait_for(_Atomic uint32_t *word, uint32_t expected, uint64_t nanoseconds
 void os_wake(_Atomic uint32_t *word, int waiters);
 void os_yield(void);
 
-/* System calls for memory made so far (statistics). */
-uint64_t os_memory_call_count(void);
+/* System calls made so far (statistics). */
+enum os_call {
+    OS_CALL_MAP,
+    OS_CALL_UNMAP,
+    OS_CALL_REMAP,
+    OS_CALL_RELEASE,
+    OS_CALL_RESIDENT,
+    OS_CALL_WAIT,
+    OS_CALL_WAKE,
+    OS_CALL_COUNT
+};
+uint64_t os_call_count(enum os_call call);
 
 #endif

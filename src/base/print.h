@@ -24,6 +24,9 @@ void print_line(const char *format, ...) HPM_PRINTF(1, 2);
 void print_ready_line(const char *line);
 void print_set_quiet(bool quiet);
 
+/* Whether lines on stderr are written at all. */
+bool print_is_heard(void);
+
 /* As the program begins: without a stderr now, nothing is ever written to one, for the number will
  * be that of a file the program opens. */
 void print_init(void);

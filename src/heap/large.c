@@ -6,16 +6,19 @@
 
 #define BLOCK_MAX_BYTES ((size_t)1 << 47)
 
-static _Atomic size_t live_bytes, live_blocks, huge_bytes;
+static _Atomic size_t live_bytes, live_blocks, huge_bytes, huge_blocks;
 
 static void count(struct span *span, bool is_alloc)
 {
     size_t bytes = large_usable_bytes(span);
     size_t change = is_alloc ? bytes : 0 - bytes;
+    size_t blocks = is_alloc ? 1 : (size_t)-1;
     atomic_fetch_add_explicit(&live_bytes, change, memory_order_relaxed);
-    atomic_fetch_add_explicit(&live_blocks, is_alloc ? 1 : (size_t)-1, memory_order_relaxed);
-    if (span->kind == SPAN_HUGE)
-        atomic_fetch_add_explicit(&huge_bytes, change, memory_order_relaxed);
+    atomic_fetch_add_explicit(&live_blocks, blocks, memory_order_relaxed);
+    if (span->kind != SPAN_HUGE)
+        return;
+    atomic_fetch_add_explicit(&huge_bytes, change, memory_order_relaxed);
+    atomic_fetch_add_explicit(&huge_blocks, blocks, memory_order_relaxed);
 }
 
 static size_t huge_bytes_for(size_t bytes)
@@ -153,5 +156,6 @@ void large_stats_get(struct large_stats *stats)
 {
     stats->live_bytes = atomic_load_explicit(&live_bytes, memory_order_relaxed);
     stats->live_blocks = atomic_load_explicit(&live_blocks, memory_order_relaxed);
+    stats->huge_blocks = atomic_load_explicit(&huge_blocks, memory_order_relaxed);
     stats->huge_bytes = atomic_load_explicit(&huge_bytes, memory_order_relaxed);
 }

@@ -32,7 +32,7 @@ HPM_INLINE size_t large_usable_bytes(const struct span *span)
 
 struct large_stats {
     size_t live_bytes, live_blocks; // all
-    size_t huge_bytes;              // of those, in mappings of their own
+    size_t huge_bytes, huge_blocks; // of those, in mappings of their own
 };
 void large_stats_get(struct large_stats *stats);
 

@@ -9,6 +9,7 @@
 /* The spans of one 2 MiB-aligned stretch of address space. */
 struct region {
     uintptr_t base;
+    struct region *next_known; // NULL: in no list yet; LAST_KNOWN ends it
     uint64_t dirty[REGION_PAGES / 64];
     struct span *_Atomic spans[REGION_PAGES];
 };
@@ -23,6 +24,10 @@ size_t pagemap_page_mask;
 
 static struct region *_Atomic *regions;
 static size_t region_mask;
+
+/* All records there ever were: one that was dropped is in no slot. */
+static struct region *_Atomic known_regions;
+#define LAST_KNOWN ((struct region *)1)
 
 static struct meta_pool region_pool = META_POOL_INITIAL(struct region);
 
@@ -71,6 +76,19 @@ HPM_INLINE struct region *region_find(uintptr_t address)
     return region;
 }
 
+/* A record stays listed when it is used again, so that readers can be anywhere in the list. */
+static void list_region(struct region *region)
+{
+    struct region *first = atomic_load_explicit(&known_regions, memory_order_relaxed);
+    if (region->next_known != NULL)
+        return;
+    /* Release: pairs with the acquire in pagemap_next_region. */
+    do
+        owner_store(&region->next_known, first != NULL ? first : LAST_KNOWN);
+    while (!atomic_compare_exchange_weak_explicit(&known_regions, &first, region,
+                                                  memory_order_release, memory_order_relaxed));
+}
+
 static bool add_region(uintptr_t base)
 {
     if (unlikely(regions == NULL))
@@ -81,8 +99,9 @@ static bool add_region(uintptr_t base)
     struct region *region = meta_pool_alloc(&region_pool);
     if (region == NULL)
         return false;
-    memset(region, 0, sizeof(*region));
-    region->base = base;
+    memset(region->dirty, 0, sizeof(*region) - offsetof(struct region, dirty));
+    owner_store(&region->base, base);
+    list_region(region);
     /* Release: pairs with the acquire in region_find. */
     atomic_store_explicit(slot, region, memory_order_release);
     return true;
@@ -187,4 +206,34 @@ struct span *pagemap_find(const void *address)
         (const char *)address >= span_limit(span))
         return NULL;
     return span;
+}
+
+struct region *pagemap_next_region(struct region *region, char **start)
+{
+    /* Acquire: pairs with the release in list_region. */
+    struct region *next = region != NULL
+                              ? peek_load(&region->next_known)
+                              : atomic_load_explicit(&known_regions, memory_order_acquire);
+    for (; next != NULL && next != LAST_KNOWN; next = peek_load(&next->next_known)) {
+        uintptr_t base = peek_load(&next->base);
+        if (atomic_load_explicit(region_slot(base), memory_order_acquire) == next) {
+            *start = (char *)base;
+            return next;
+        }
+    }
+    return NULL;
+}
+
+__attribute__((no_sanitize("thread"))) unsigned pagemap_peek_kind(const void *address,
+                                                                  struct span **span)
+{
+    struct region *region = region_find((uintptr_t)address);
+    size_t page = ((uintptr_t)address >> HEAP_PAGE_SHIFT) % REGION_PAGES;
+    *span = region == NULL
+                ? NULL
+                : atomic_load_explicit(&region->spans[page], memory_order_acquire);
+    if (*span == NULL || (const char *)address < (*span)->start ||
+        (const char *)address >= span_limit(*span) || (*span)->kind == SPAN_UNUSED)
+        return SPAN_FREE;
+    return (*span)->kind;
 }

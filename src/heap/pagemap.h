@@ -21,6 +21,7 @@ enum { REGION_SHIFT = 21, REGION_PAGES = 1 << (REGION_SHIFT - HEAP_PAGE_SHIFT) }
 #define REGION_BYTES ((size_t)1 << REGION_SHIFT)
 
 struct span;
+struct region;
 
 extern HPM_HIDDEN uint8_t *pagemap_codes;    // class code of each page, see sizeclass.h
 extern HPM_HIDDEN size_t pagemap_page_mask;  // number of entries - 1
@@ -53,5 +54,13 @@ size_t pagemap_clear_dirty(const char *start, size_t pages);
 
 /* The span that holds the address, or NULL. */
 struct span *pagemap_find(const void *address);
+
+/* The regions one after the other, for statistics: pass NULL first, then what it returned, until it
+ * returns NULL. Threads may add and drop regions meanwhile. */
+struct region *pagemap_next_region(struct region *region, char **start);
+
+/* The same as pagemap_find for reading beside those who write: the kind is of a moment ago, SPAN_FREE
+ * where no span in use holds the address. */
+unsigned pagemap_peek_kind(const void *address, struct span **span);
 
 #endif

@@ -1,7 +1,7 @@
 #include "prof/livetab.h"
 
 #include "base/lock.h"
-#include "base/meta.h"
+#include "prof/cost.h"
 
 enum { FIRST_BLOCK_SAMPLES = 64, BLOCK_COUNT = 19 };
 
@@ -48,7 +48,7 @@ static uint32_t take_unused_locked(void)
         return 0;
     unsigned block = block_of(livetab.used);
     if (atomic_load_explicit(&livetab.blocks[block], memory_order_relaxed) == NULL) {
-        struct sample *samples = meta_alloc(block_samples(block) * sizeof(struct sample));
+        struct sample *samples = cost_meta_alloc(block_samples(block) * sizeof(struct sample));
         if (samples == NULL)
             return 0;
         atomic_store_explicit(&livetab.blocks[block], samples, memory_order_release);

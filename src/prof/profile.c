@@ -9,7 +9,7 @@
 static counter lost_samples;
 
 /* Estimates over all sites, in whole bytes. */
-static _Atomic int64_t alloc_bytes, live_bytes, peak_bytes;
+static _Atomic int64_t alloc_bytes, live_bytes, live_requested_bytes, peak_bytes;
 static _Atomic uint64_t peak_clock_ns; // os_clock_coarse_ns
 
 bool profile_init(void)
@@ -36,6 +36,12 @@ static void watch_peak(int64_t live, uint64_t clock_ns)
     stacktab_mark_peak();
 }
 
+static void count_requested(const struct sample *sample, int sign)
+{
+    int64_t bytes = (int64_t)(sample->weight * (double)sample->requested_bytes);
+    atomic_fetch_add_explicit(&live_requested_bytes, sign * bytes, memory_order_relaxed);
+}
+
 sample_tag profile_record(size_t requested_bytes, size_t object_bytes, double probability)
 {
     uintptr_t frames[STACK_DEPTH_MAX];
@@ -55,6 +61,7 @@ sample_tag profile_record(size_t requested_bytes, size_t object_bytes, double pr
     stacktab_charge(site, sample->weight, requested_bytes);
     count_bytes(&alloc_bytes, sample, 1);
     watch_peak(count_bytes(&live_bytes, sample, 1), sample->birth_ns);
+    count_requested(sample, 1);
     return tag;
 }
 
@@ -66,6 +73,7 @@ void profile_forget(sample_tag tag)
     stacktab_discharge(sample->site, sample->weight, sample->requested_bytes,
                        os_clock_coarse_ns() - sample->birth_ns);
     count_bytes(&live_bytes, sample, -1);
+    count_requested(sample, -1);
     livetab_free(tag);
 }
 
@@ -194,10 +202,20 @@ uint64_t profile_alloc_bytes(void)
     return (uint64_t)atomic_load_explicit(&alloc_bytes, memory_order_relaxed);
 }
 
+static uint64_t live_sum(_Atomic int64_t *sum)
+{
+    int64_t bytes = atomic_load_explicit(sum, memory_order_relaxed);
+    return bytes > 0 ? (uint64_t)bytes : 0;
+}
+
 uint64_t profile_live_bytes(void)
 {
-    int64_t bytes = atomic_load_explicit(&live_bytes, memory_order_relaxed);
-    return bytes > 0 ? (uint64_t)bytes : 0;
+    return live_sum(&live_bytes);
+}
+
+uint64_t profile_live_requested_bytes(void)
+{
+    return live_sum(&live_requested_bytes);
 }
 
 uint64_t profile_lost_count(void)

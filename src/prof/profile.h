@@ -88,6 +88,7 @@ void snapshot_calibrate(struct snapshot *snapshot, size_t exact_live_bytes);
  * enough to be looked at after every one. */
 uint64_t profile_alloc_bytes(void);
 uint64_t profile_live_bytes(void);
+uint64_t profile_live_requested_bytes(void); // of those, what was asked for
 
 uint64_t profile_lost_count(void);
 size_t profile_live_count(void);

@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-#include "base/meta.h"
+#include "prof/cost.h"
 #include "base/os.h"
 
 enum { FIRST_BUCKETS = 256, SITES_MAX = 1 << 18 };
@@ -29,7 +29,7 @@ static struct {
 
 static struct table *alloc_table(size_t buckets)
 {
-    struct table *table = meta_alloc(sizeof(*table) + buckets * sizeof(table->buckets[0]));
+    struct table *table = cost_meta_alloc(sizeof(*table) + buckets * sizeof(table->buckets[0]));
     if (table != NULL)
         table->bucket_mask = buckets - 1;
     return table;
@@ -110,7 +110,7 @@ static struct stack *add_stack_locked(uint64_t hash, const uintptr_t *frames, si
         grow_locked(table);
         table = atomic_load_explicit(&stacktab.table, memory_order_relaxed);
     }
-    struct stack *stack = meta_alloc(sizeof(*stack) + depth * sizeof(frames[0]));
+    struct stack *stack = cost_meta_alloc(sizeof(*stack) + depth * sizeof(frames[0]));
     if (stack == NULL)
         return NULL;
     stack->hash = hash;
@@ -136,7 +136,7 @@ static struct site *add_site_locked(struct site *_Atomic *list, const struct sta
 {
     if (stack != NULL && stacktab.site_count >= SITES_MAX)
         return NULL;
-    struct site *site = meta_alloc(sizeof(*site));
+    struct site *site = cost_meta_alloc(sizeof(*site));
     if (site == NULL)
         return NULL;
     site->lock = (struct lock)LOCK_INITIAL(LOCK_STACKTAB);
@@ -254,7 +254,7 @@ void stacktab_charge(struct site *site, double weight, size_t requested_bytes)
 static void count_lifetime(struct site *site, double weight, uint64_t age_ns)
 {
     if (site->lifetimes == NULL)
-        site->lifetimes = meta_alloc(sizeof(*site->lifetimes));
+        site->lifetimes = cost_meta_alloc(sizeof(*site->lifetimes));
     if (site->lifetimes != NULL)
         lifetimes_count(site->lifetimes, weight, age_ns);
 }

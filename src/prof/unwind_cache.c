@@ -1,7 +1,7 @@
 #include "prof/unwind_cache.h"
 
 #include "base/lock.h"
-#include "base/meta.h"
+#include "prof/cost.h"
 #include "base/sort.h"
 
 struct unwind_cache_entry unwind_cache_entries[1 << UNWIND_CACHE_BITS];
@@ -44,7 +44,7 @@ static void make_records_locked(const struct loaded_object *object)
 {
     size_t count = walk_records(object, NULL);
     records.start = object->start;
-    records.words = count > 0 ? meta_alloc(count * sizeof(uint64_t)) : NULL;
+    records.words = count > 0 ? cost_meta_alloc(count * sizeof(uint64_t)) : NULL;
     if (records.words == NULL)
         return;
     records.count = walk_records(object, records.words);

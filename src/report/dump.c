@@ -38,7 +38,7 @@ static struct {
     /* Guarded by lock. */
     struct snapshot snapshot;
     struct symbol_table table;
-    struct stats stats;
+    struct hpm_stats stats;
     struct dumpfile file;
     unsigned next_sequence;
     char line[DUMPFILE_PATH_MAX + 512];

@@ -6,6 +6,7 @@
 #include "base/options.h"
 #include "base/print.h"
 #include "hpmalloc.h"
+#include "report/account.h"
 #include "report/cuts.h"
 #include "report/frames.h"
 #include "report/lives.h"
@@ -17,7 +18,7 @@ static struct {
     struct output output;
     const struct snapshot *snapshot;
     const struct symbol_table *table;
-    const struct stats *stats;
+    const struct hpm_stats *stats;
     unsigned profile;
 } text;
 
@@ -38,14 +39,6 @@ static void put_title(void)
                      snapshot->lost_samples, snapshot->other_samples);
 }
 
-/* A row of the account: exact bytes, which can be added up, and the same to read. */
-static void put_amount(int64_t bytes, const char *what)
-{
-    output_print(&text.output, "%16ld  %s", bytes, bytes < 0 ? "-" : " ");
-    numbers_put_bytes(&text.output, (double)(bytes < 0 ? -bytes : bytes));
-    output_print(&text.output, "  %s\n", what);
-}
-
 /* What the program asked for, of what it holds: the share is known from the samples. */
 static size_t requested_bytes(void)
 {
@@ -54,40 +47,6 @@ static size_t requested_bytes(void)
         return text.stats->live_bytes;
     double share = total->inuse.requested_bytes / total->inuse.bytes;
     return share < 1 ? (size_t)((double)text.stats->live_bytes * share) : text.stats->live_bytes;
-}
-
-static size_t own_bytes(void)
-{
-    const struct stats *stats = text.stats;
-    return stats->live_bytes + stats->thread_cache_bytes + stats->central_bytes +
-           stats->slab_free_bytes + stats->span_free_bytes + stats->meta_bytes;
-}
-
-/* The last row takes up the difference: memory of the process that is not ours, less what of ours
- * is not resident. */
-static void put_account(void)
-{
-    const struct stats *stats = text.stats;
-    size_t requested = requested_bytes();
-    size_t resident = stats->resident_bytes != 0 ? stats->resident_bytes : own_bytes();
-    int64_t rest = (int64_t)(resident - own_bytes());
-    output_text(&text.output, "\n");
-    put_amount((int64_t)requested, "live: asked for by the program (share known from samples)");
-    put_amount((int64_t)(stats->live_bytes - requested), "live: rounding up to size classes");
-    put_amount((int64_t)stats->thread_cache_bytes, "free, in the caches of threads");
-    put_amount((int64_t)stats->central_bytes, "free, in central lists");
-    put_amount((int64_t)stats->slab_free_bytes, "free, in slabs that hold live objects");
-    put_amount((int64_t)stats->span_free_bytes, "free pages kept");
-    put_amount((int64_t)stats->meta_bytes, "tables of the allocator and the profiler");
-    put_amount(rest, rest < 0 ? "of the above not resident (less what else the process has)"
-                              : "not of this allocator: code, stacks, other mappings");
-    put_amount((int64_t)resident, stats->resident_bytes != 0
-                                      ? "resident memory of the process"
-                                      : "in sum; the resident memory of the process is unknown");
-    output_print(&text.output,
-                 "%zu live objects of %zu threads; %zu bytes of address space given "
-                 "back to the system\n",
-                 stats->live_objects, stats->thread_count, stats->released_bytes);
 }
 
 static void put_estimate(const struct estimate *estimate)
@@ -205,7 +164,8 @@ static bool write_all(const struct row_set *set, const struct row_order *order, 
     output_begin(&text.output, fd);
     put_title();
     put_cuts();
-    put_account();
+    output_text(&text.output, "\n");
+    account_print(&text.output, text.stats, requested_bytes());
     put_total();
     if (text.profile == DUMP_PROFILE_HEAP)
         lives_put_summary(&text.output, text.snapshot, set, order);
@@ -214,7 +174,7 @@ static bool write_all(const struct row_set *set, const struct row_order *order, 
 }
 
 bool text_write(int fd, const struct snapshot *snapshot, const struct symbol_table *table,
-                const struct stats *stats, unsigned profile)
+                const struct hpm_stats *stats, unsigned profile)
 {
     static struct row_set set;
     static struct row_order order;

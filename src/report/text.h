@@ -14,6 +14,6 @@
 /* `profile` (DUMP_PROFILE_) decides whether live or all allocated bytes are shown. The table holds
  * the snapshot's call addresses. False: a write failed, or no memory; errno says which. */
 bool text_write(int fd, const struct snapshot *snapshot, const struct symbol_table *table,
-                const struct stats *stats, unsigned profile);
+                const struct hpm_stats *stats, unsigned profile);
 
 #endif

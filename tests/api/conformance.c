@@ -2,6 +2,7 @@
  * same program links dynamically and statically. */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <limits.h>
 #include <malloc.h>
 #include <stdint.h>
 #include <unistd.h>
@@ -359,6 +360,49 @@ TEST(mallinfo, is_mallinfo2_in_ints)
     free(block);
 }
 
+TEST(mallinfo, stops_at_the_greatest_int)
+{
+    void *blocks[3];
+    for (int i = 0; i < 3; i++)
+        blocks[i] = malloc((size_t)1 << 30);
+    struct mallinfo2 wide = mallinfo2();
+    CHECK(wide.hblkhd >= (size_t)3 << 30 && wide.hblks >= 3);
+    CHECK_EQUAL(mallinfo().hblkhd, INT_MAX);
+    CHECK_EQUAL(mallinfo().hblks, wide.hblks);
+    for (int i = 0; i < 3; i++)
+        free(blocks[i]);
+    CHECK(mallinfo2().hblkhd <= wide.hblkhd - ((size_t)3 << 30));
+    CHECK_EQUAL(mallinfo2().hblks, wide.hblks - 3);
+}
+
+TEST(mallinfo2, shows_what_is_free)
+{
+    static void *blocks[1000];
+    for (int i = 0; i < 1000; i++)
+        blocks[i] = malloc(3000);
+    struct mallinfo2 before = mallinfo2();
+    for (int i = 0; i < 1000; i++)
+        free(blocks[i]);
+    struct mallinfo2 after = mallinfo2();
+    CHECK_EQUAL(before.uordblks - after.uordblks, 1000 * 3264);
+    CHECK(after.fordblks - before.fordblks > 2000000);
+    CHECK(after.keepcost > before.keepcost);
+    CHECK(after.smblks > 0 && after.fsmblks >= after.smblks * 16);
+    CHECK(after.ordblks > before.ordblks);
+}
+
+TEST(malloc_trim, keeps_as_much_as_is_said)
+{
+    void *block = malloc(20000000);
+    free(memset(block, 1, 20000000));
+    CHECK_EQUAL(malloc_trim(10000000), 1);
+    size_t kept = mallinfo2().keepcost;
+    CHECK(kept > 7000000 && kept < 13000000);
+    CHECK_EQUAL(malloc_trim(20000000), 0);
+    CHECK_EQUAL(malloc_trim(0), 1);
+    CHECK(mallinfo2().keepcost == 0);
+}
+
 TEST(mallopt, takes_any_parameter)
 {
     CHECK_EQUAL(mallopt(M_MMAP_THRESHOLD, 100000), 1);
@@ -384,7 +428,7 @@ TEST(malloc_info, writes_xml_to_a_stream)
 TEST(malloc_stats, writes_lines_to_stderr)
 {
     int ends[2], saved = dup(STDERR_FILENO);
-    char text[4096];
+    static char text[1 << 15];
     CHECK_EQUAL(pipe(ends), 0);
     dup2(ends[1], STDERR_FILENO);
     malloc_stats();
@@ -392,7 +436,8 @@ TEST(malloc_stats, writes_lines_to_stderr)
     close(ends[1]);
     ssize_t bytes = read(ends[0], text, sizeof(text) - 1);
     text[bytes > 0 ? bytes : 0] = '\0';
-    CHECK(strstr(text, "in use bytes") != NULL);
+    CHECK(strstr(text, "  live: asked for by the program") != NULL);
+    CHECK(strstr(text, "  resident memory of the process") != NULL);
     CHECK(strchr(text, '%') == NULL);
     close(ends[0]);
     close(saved);

@@ -9,7 +9,7 @@ chmod 1777 "$totals"
 rooms=$top_srcdir/src/prof
 sentence="stacks are libunwind's" # of what is checked
 comparison=("$top_srcdir/tests/prof/unwindcmp.c" "$rooms"/unwind.c "$rooms"/unwind_{cfi,reader,cache}.c
-    "$rooms"/{objects,elffile,mappings}.c "$top_srcdir"/src/base/*.c)
+    "$rooms"/{cost,objects,elffile,mappings}.c "$top_srcdir"/src/base/*.c)
 
 # times SHORT LONG: how often, by the kind of run
 times()

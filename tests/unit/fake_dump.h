@@ -62,9 +62,9 @@ void snapshot_free(struct snapshot *snapshot)
     snapshot->rows = NULL;
 }
 
-void stats_collect(struct stats *stats)
+void stats_collect(struct hpm_stats *stats)
 {
-    *stats = (struct stats){.live_bytes = 12 << 20, .resident_bytes = 20 << 20};
+    *stats = (struct hpm_stats){.live_bytes = 12 << 20, .resident_bytes = 20 << 20};
 }
 
 static char folder[64], said[16384];

@@ -34,7 +34,7 @@ TEST(lock, only_one_thread_holds_it_at_a_time)
     for (int i = 0; i < THREADS; i++)
         pthread_join(threads[i], NULL);
     CHECK_EQUAL(guarded, (long)THREADS * ROUNDS);
-    printf("# waited in the kernel %llu times\n", (unsigned long long)lock_wait_count());
+    printf("# waited in the kernel %llu times\n", (unsigned long long)os_call_count(OS_CALL_WAIT));
 }
 
 static _Atomic bool is_waiting, has_passed;
@@ -57,11 +57,11 @@ static void wait_ns(uint64_t ns)
 
 TEST(lock, a_waiting_thread_sleeps_and_is_woken)
 {
-    uint64_t waits = lock_wait_count();
+    uint64_t waits = os_call_count(OS_CALL_WAIT);
     pthread_t thread;
     lock_acquire(&lock);
     pthread_create(&thread, NULL, wait_for_it, NULL);
-    while (!atomic_load(&is_waiting) || lock_wait_count() == waits)
+    while (!atomic_load(&is_waiting) || os_call_count(OS_CALL_WAIT) == waits)
         os_yield();
     wait_ns(5000000);
     CHECK(!atomic_load(&has_passed));

@@ -12,18 +12,19 @@
 static char shown[1 << 20];
 
 /* Numbers of which no two sums are alike. */
-static const struct stats fake_stats = {.live_bytes = 100000001,
+static const struct hpm_stats fake_stats = {.live_bytes = 100000001,
                                         .thread_cache_bytes = 2000003,
                                         .central_bytes = 300007,
                                         .slab_free_bytes = 40009,
                                         .span_free_bytes = 5000011,
                                         .released_bytes = 77,
-                                        .meta_bytes = 600013,
-                                        .live_objects = 1234,
-                                        .thread_count = 5,
+                                        .metadata_bytes = 600013,
+                                        .live_untouched_bytes = 7000021,
+                                            .live_objects = 1234,
+                                        .threads = 5,
                                         .resident_bytes = 200000000};
 
-static bool write_and_show(const struct snapshot *snapshot, const struct stats *stats,
+static bool write_and_show(const struct snapshot *snapshot, const struct hpm_stats *stats,
                            unsigned profile, bool want_names)
 {
     struct symbol_table table;
@@ -68,7 +69,7 @@ static void check_account(long long resident)
         last = bytes;
         at = strchr(at, '\n') + 1;
     }
-    CHECK_EQUAL(rows, 9);
+    CHECK_EQUAL(rows, 10);
     CHECK_EQUAL(last, resident);
     CHECK_EQUAL(sum, resident);
 }
@@ -82,6 +83,7 @@ TEST(text, the_account_adds_up_to_the_resident_memory)
     /* Half of what is charged was asked for. */
     CHECK(says("        50000000     47.7 MiB  live: asked for by the program"));
     CHECK(says("        50000001     47.7 MiB  live: rounding up to size classes"));
+    CHECK(says("        -7000021  -   6.7 MiB  live: never written, or swapped out"));
     CHECK(says("         2000003      1.9 MiB  free, in the caches of threads"));
     CHECK(says("          300007    293.0 KiB  free, in central lists"));
     CHECK(says("           40009     39.1 KiB  free, in slabs that hold live objects"));
@@ -93,21 +95,25 @@ TEST(text, the_account_adds_up_to_the_resident_memory)
 
 TEST(text, memory_that_is_not_resident_is_taken_off)
 {
-    struct stats stats = fake_stats;
+    struct hpm_stats stats = fake_stats;
     struct snapshot snapshot = fake_snapshot(NULL, 0);
     stats.resident_bytes = 50000000;
     CHECK(write_and_show(&snapshot, &stats, DUMP_PROFILE_HEAP, true));
     check_account(50000000);
     CHECK(says("of the above not resident"));
+    CHECK(strstr(shown, "the kernel does not tell") == NULL);
+    stats.residency_assumed = 1;
+    CHECK(write_and_show(&snapshot, &stats, DUMP_PROFILE_HEAP, true));
+    CHECK(says("the kernel does not tell which pages are resident"));
 }
 
 TEST(text, without_a_resident_size_the_account_is_of_ours_alone)
 {
-    struct stats stats = fake_stats;
+    struct hpm_stats stats = fake_stats;
     struct snapshot snapshot = fake_snapshot(NULL, 0);
     stats.resident_bytes = 0;
     CHECK(write_and_show(&snapshot, &stats, DUMP_PROFILE_HEAP, true));
-    check_account(100000001 + 2000003 + 300007 + 40009 + 5000011 + 600013);
+    check_account(100000001 - 7000021 + 2000003 + 300007 + 40009 + 5000011 + 600013);
     CHECK(says("No samples."));
 }
 
