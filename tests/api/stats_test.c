@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -252,6 +253,7 @@ TEST(stats, each_format_says_the_same)
 }
 
 static volatile sig_atomic_t is_over;
+static _Atomic int handled, refused;
 static struct hpm_stats seen_by_handler;
 static int null_fd;
 
@@ -262,8 +264,10 @@ static void on_signal(int number)
         int error = hpm_stats_write(null_fd, format);
         if (error != 0 && error != -EDEADLK)
             abort();
+        refused += error == -EDEADLK;
     }
     hpm_stats_get(&seen_by_handler, sizeof(seen_by_handler));
+    handled++;
 }
 
 static void *churn(void *argument)
@@ -273,7 +277,8 @@ static void *churn(void *argument)
     return argument;
 }
 
-/* Between two mallocs of a thread, and in the middle of one. */
+/* Between two mallocs of a thread, and in the middle of one. The thread moves on between two signals:
+ * one that waits is taken where the last one was. */
 TEST(stats, a_handler_may_ask)
 {
     pthread_t thread;
@@ -281,10 +286,15 @@ TEST(stats, a_handler_may_ask)
     signal(SIGUSR1, on_signal);
     pthread_create(&thread, NULL, churn, NULL);
     for (int i = 0; i < 300; i++) {
+        int before = handled;
         pthread_kill(thread, SIGUSR1);
-        hpm_stats_write(null_fd, HPM_STATS_TEXT);
+        while (handled == before)
+            sched_yield();
+        for (volatile int pause = 0; pause < i * 37 % 1000; pause++)
+            continue;
     }
     is_over = 1;
+    printf("# refused %d of %d\n", refused, 3 * handled);
     pthread_join(thread, NULL);
     signal(SIGUSR1, SIG_DFL);
     CHECK(seen_by_handler.live_bytes > 0);
