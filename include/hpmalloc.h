@@ -45,6 +45,8 @@ enum hpm_profile {
     HPM_PROFILE_HEAP,   /* what is live now */
     HPM_PROFILE_ALLOCS, /* the same data, opened on what was ever allocated */
     HPM_PROFILE_PEAK,   /* what was live when live bytes stood highest */
+    HPM_PROFILE_LIFETIME, /* how long objects lived, by stack */
+    HPM_PROFILE_PINNED, /* free memory that cannot go back, by the stacks whose objects hold it */
 };
 
 enum hpm_format {
@@ -68,6 +70,16 @@ HPM_PUBLIC int hpm_profile_write(enum hpm_profile profile, enum hpm_format forma
  * stays known. -EINVAL: above 1 TiB. */
 HPM_PUBLIC int hpm_profile_set_interval(size_t bytes);
 HPM_PUBLIC size_t hpm_profile_interval(void);
+
+/* Labels this thread's samples from now on: profiles tell stacks with different labels apart (pprof:
+ * -tagfocus, -tags). A label with the same key is replaced. Both texts are copied, and 1 to 127 bytes
+ * long without control characters: -EINVAL. -ENOSPC: this thread has 8 labels, or 4,096 different sets
+ * of labels were made (meant are kinds of work, not each request); -ENOMEM; -EDEADLK: in a signal
+ * handler that interrupted this library. A label changes nothing of what is live already. */
+HPM_PUBLIC int hpm_label_set(const char *key, const char *value);
+
+/* Takes one label of this thread away; NULL takes all. */
+HPM_PUBLIC int hpm_label_clear(const char *key);
 
 /* Gives up to `bytes` of free memory back to the system now. Returns how many were given. */
 HPM_PUBLIC size_t hpm_release_memory(size_t bytes);

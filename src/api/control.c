@@ -9,12 +9,13 @@
 #include "heap/central.h"
 #include "heap/pageheap.h"
 #include "hpmalloc.h"
+#include "prof/labels.h"
 #include "prof/sampler.h"
 #include "report/dump.h"
 #include "report/stats.h"
 #include "report/statsfile.h"
 
-static_assert((int)HPM_PROFILE_PEAK == DUMP_PROFILE_PEAK, "one numbering");
+static_assert((int)HPM_PROFILE_PINNED == DUMP_PROFILE_PINNED, "one numbering");
 static_assert((int)HPM_FORMAT_COLLAPSED == DUMP_FORMAT_COLLAPSED, "one numbering");
 static_assert((int)HPM_STATS_TEXT + 1 == STATS_TEXT, "one numbering, after off");
 static_assert((int)HPM_STATS_JSON + 1 == STATS_JSON, "one numbering, after off");
@@ -23,7 +24,7 @@ static_assert((int)HPM_STATS_JSON + 1 == STATS_JSON, "one numbering, after off")
 
 static bool is_known(unsigned profile, unsigned format)
 {
-    return profile <= HPM_PROFILE_PEAK && format <= HPM_FORMAT_COLLAPSED;
+    return profile <= HPM_PROFILE_PINNED && format <= HPM_FORMAT_COLLAPSED;
 }
 
 HPM_EXPORT int hpm_profile_dump(enum hpm_profile profile, enum hpm_format format, const char *path)
@@ -92,6 +93,16 @@ __attribute__((destructor)) static void print_stats_at_exit(void)
     uint64_t choice = option_number(OPTION_STATS);
     if (choice != STATS_OFF && print_is_heard())
         statsfile_write(STDERR_FILENO, (enum hpm_stats_format)(choice - 1));
+}
+
+HPM_EXPORT int hpm_label_set(const char *key, const char *value)
+{
+    return labels_set(key, value);
+}
+
+HPM_EXPORT int hpm_label_clear(const char *key)
+{
+    return labels_clear(key);
 }
 
 HPM_EXPORT size_t hpm_release_memory(size_t bytes)

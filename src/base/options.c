@@ -43,12 +43,23 @@ const struct option option_table[OPTION_COUNT] = {
                                     "graphs); several with commas"},
     [OPTION_DUMP_PROFILE] = {.name = "DUMP_PROFILE",
                              .kind = OPTION_SET,
-                             .choices = "heap allocs peak",
+                             .choices = "heap allocs peak lifetime pinned",
                              .initial = "heap",
-                             .accepted = "heap, allocs, peak, or several with commas",
+                             .accepted = "heap, allocs, peak, lifetime, pinned, or several "
+                                         "with commas",
                              .help = "heap (what is live), allocs (what was ever allocated), peak "
-                                     "(what was live when live bytes stood highest); several "
-                                     "with commas"},
+                                     "(what was live when live bytes stood highest), lifetime "
+                                     "(how long objects lived), pinned (free memory that "
+                                     "cannot go back, by who holds it); several with commas"},
+    [OPTION_DUMP_LABELS] = {.name = "DUMP_LABELS",
+                            .kind = OPTION_SET,
+                            .choices = "age thread",
+                            .nothing = "none",
+                            .initial = "none",
+                            .accepted = "none, age, thread, or both with a comma",
+                            .help = "more labels in pprof files: age (median, of a stack's live "
+                                    "memory), thread (name of the one that allocated, also in "
+                                    "text)"},
     [OPTION_DUMP_AT_EXIT] = {.name = "DUMP_AT_EXIT",
                              .kind = OPTION_SWITCH,
                              .initial = "0",

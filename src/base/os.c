@@ -6,6 +6,7 @@
 #include <sched.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/sysinfo.h>
@@ -224,6 +225,12 @@ uint64_t os_clock_coarse_ns(void)
 uint64_t os_wall_clock_ns(void)
 {
     return clock_ns(CLOCK_REALTIME);
+}
+
+void os_thread_name(char name[static OS_THREAD_NAME_BYTES])
+{
+    name[0] = '\0';
+    prctl(PR_GET_NAME, name, 0, 0, 0);
 }
 
 uint64_t os_random_u64(void)

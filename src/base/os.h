@@ -59,6 +59,10 @@ uint64_t os_clock_ns(void);
 uint64_t os_clock_coarse_ns(void);
 uint64_t os_wall_clock_ns(void);
 
+/* The calling thread's, as the kernel knows it. */
+enum { OS_THREAD_NAME_BYTES = 16 };
+void os_thread_name(char name[static OS_THREAD_NAME_BYTES]);
+
 uint64_t os_random_u64(void);
 
 /* Sleeps while *word == expected, until os_wake. May return early. */

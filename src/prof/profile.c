@@ -1,5 +1,6 @@
 #include "prof/profile.h"
 
+#include "base/options.h"
 #include "base/os.h"
 #include "prof/livetab.h"
 #include "prof/sampler.h"
@@ -47,8 +48,10 @@ sample_tag profile_record(size_t requested_bytes, size_t object_bytes, double pr
     uintptr_t frames[STACK_DEPTH_MAX];
     enum stack_end end;
     size_t depth = unwind_walk(frames, STACK_DEPTH_MAX, &end);
+    if (unlikely(option_number(OPTION_DUMP_LABELS) >> DUMP_LABEL_THREAD & 1))
+        labels_name_thread();
     struct sample *sample;
-    struct site *site = stacktab_intern(frames, depth, end, object_bytes);
+    struct site *site = stacktab_intern(frames, depth, end, object_bytes, labels_current());
     sample_tag tag = site != NULL ? livetab_alloc(&sample) : 0;
     if (tag == 0) {
         counter_add(&lost_samples, 1);
@@ -95,17 +98,21 @@ static struct estimate estimate_of(const struct sums *sums, size_t object_bytes)
     };
 }
 
-static struct profile_row row_of(struct site *site)
+/* In place, and its scratch is static: a handler's small stack has to do (callers serialize). */
+static void fill_row(struct profile_row *row, struct site *site)
 {
-    struct site_counts counts = stacktab_frozen_counts(site);
-    struct sums live = stacktab_live_sums(&counts);
-    return (struct profile_row){
-        .stack = site->stack,
-        .object_bytes = site->object_bytes,
-        .alloc = estimate_of(&counts.alloc, site->object_bytes),
-        .inuse = estimate_of(&live, site->object_bytes),
-        .peak = estimate_of(&counts.peak, site->object_bytes),
-    };
+    static struct site_counts counts;
+    static struct sums live;
+    counts = stacktab_frozen_counts(site);
+    live = stacktab_live_sums(&counts);
+    row->stack = site->stack;
+    row->object_bytes = site->object_bytes;
+    row->labels = site->labels;
+    row->alloc = estimate_of(&counts.alloc, site->object_bytes);
+    row->inuse = estimate_of(&live, site->object_bytes);
+    row->peak = estimate_of(&counts.peak, site->object_bytes);
+    row->freed = estimate_of(&counts.freed, site->object_bytes);
+    row->freed_seconds = counts.freed_seconds;
 }
 
 static void fill_rows(struct snapshot *snapshot, struct site *first, size_t capacity)
@@ -113,7 +120,7 @@ static void fill_rows(struct snapshot *snapshot, struct site *first, size_t capa
     for (struct site *site = first; site != NULL && snapshot->row_count < capacity;
          site = site->next_site) {
         struct profile_row *row = &snapshot->rows[snapshot->row_count];
-        *row = row_of(site);
+        fill_row(row, site);
         if (row->alloc.samples == 0)
             continue;
         profile_row_add(&snapshot->total, row);
@@ -231,6 +238,7 @@ size_t profile_live_count(void)
 void profile_fork_prepare(void)
 {
     unwind_cache_fork_prepare();
+    labels_fork_prepare();
     stacktab_fork_prepare();
     livetab_fork_prepare();
 }
@@ -239,6 +247,7 @@ void profile_fork_parent(void)
 {
     livetab_fork_parent();
     stacktab_fork_parent();
+    labels_fork_parent();
     unwind_cache_fork_parent();
 }
 
@@ -246,5 +255,6 @@ void profile_fork_child(void)
 {
     livetab_fork_child();
     stacktab_fork_child();
+    labels_fork_child();
     unwind_cache_fork_child();
 }

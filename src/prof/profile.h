@@ -43,8 +43,12 @@ HPM_INLINE void estimate_add(struct estimate *sum, const struct estimate *estima
 struct profile_row {
     const struct stack *stack; // NULL: `[other]`
     size_t object_bytes;
+    const struct label_set *labels; // NULL: none
     struct estimate alloc, inuse; // ever allocated, and live
-    struct estimate peak;         // live when live bytes stood highest, by the samples
+    struct estimate peak;         // live when live bytes stood highest
+    struct estimate freed;
+    double freed_seconds; // that the freed objects lived, added up
+    struct estimate pinned; // free memory that live objects keep: for report/pinned to fill in
 };
 
 /* Adds all estimates; the stack and the size stay. */
@@ -53,6 +57,9 @@ HPM_INLINE void profile_row_add(struct profile_row *sum, const struct profile_ro
     estimate_add(&sum->alloc, &row->alloc);
     estimate_add(&sum->inuse, &row->inuse);
     estimate_add(&sum->peak, &row->peak);
+    estimate_add(&sum->freed, &row->freed);
+    sum->freed_seconds += row->freed_seconds;
+    estimate_add(&sum->pinned, &row->pinned);
 }
 
 /* A consistent picture of one moment, in memory of its own. */
@@ -61,6 +68,7 @@ struct snapshot {
     size_t row_count;
     size_t mapped_bytes; // of rows
     struct profile_row total; // by the samples alone
+    double unpinned_bytes;    // free in slabs, and held by objects of which no sample is live
     double calibration;       // bytes in use by rows over those by samples; 1: not calibrated
     size_t interval_bytes;
     uint64_t wall_clock_ns;

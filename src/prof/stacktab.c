@@ -123,16 +123,18 @@ static struct stack *add_stack_locked(uint64_t hash, const uintptr_t *frames, si
     return stack;
 }
 
-static struct site *find_site(struct site *_Atomic *list, size_t object_bytes)
+static struct site *find_site(struct site *_Atomic *list, size_t object_bytes,
+                              const struct label_set *labels)
 {
     struct site *site = atomic_load_explicit(list, memory_order_acquire);
-    while (site != NULL && site->object_bytes != object_bytes)
+    while (site != NULL && (site->object_bytes != object_bytes || site->labels != labels))
         site = site->next;
     return site;
 }
 
 static struct site *add_site_locked(struct site *_Atomic *list, const struct stack *stack,
-                                    size_t object_bytes)
+                                    size_t object_bytes,
+                                    const struct label_set *labels)
 {
     if (stack != NULL && stacktab.site_count >= SITES_MAX)
         return NULL;
@@ -142,6 +144,7 @@ static struct site *add_site_locked(struct site *_Atomic *list, const struct sta
     site->lock = (struct lock)LOCK_INITIAL(LOCK_STACKTAB);
     site->stack = stack;
     site->object_bytes = object_bytes;
+    site->labels = labels;
     site->next = atomic_load_explicit(list, memory_order_relaxed);
     site->next_site = atomic_load_explicit(&stacktab.first_site, memory_order_relaxed);
     /* Release: pairs with the acquires in find_site and stacktab_first_site. */
@@ -152,36 +155,37 @@ static struct site *add_site_locked(struct site *_Atomic *list, const struct sta
 }
 
 static struct site *intern_locked(uint64_t hash, const uintptr_t *frames, size_t depth,
-                                  enum stack_end end, size_t object_bytes)
+                                  enum stack_end end, size_t object_bytes,
+                                  const struct label_set *labels)
 {
     struct stack *stack = find_stack(hash, frames, depth, end);
     if (stack == NULL)
         stack = add_stack_locked(hash, frames, depth, end);
     struct site *site = NULL;
     if (stack != NULL) {
-        site = find_site(&stack->sites, object_bytes);
+        site = find_site(&stack->sites, object_bytes, labels);
         if (site == NULL)
-            site = add_site_locked(&stack->sites, stack, object_bytes);
+            site = add_site_locked(&stack->sites, stack, object_bytes, labels);
     }
     if (site != NULL)
         return site;
     counter_add(&stacktab.other_samples, 1);
-    site = find_site(&stacktab.other_sites, object_bytes);
-    return site != NULL ? site : add_site_locked(&stacktab.other_sites, NULL, object_bytes);
+    site = find_site(&stacktab.other_sites, object_bytes, NULL);
+    return site != NULL ? site : add_site_locked(&stacktab.other_sites, NULL, object_bytes, NULL);
 }
 
 struct site *stacktab_intern(const uintptr_t *frames, size_t depth, enum stack_end end,
-                             size_t object_bytes)
+                             size_t object_bytes, const struct label_set *labels)
 {
     uint64_t hash = hash_of(frames, depth, end);
     struct stack *stack = find_stack(hash, frames, depth, end);
     if (stack != NULL) {
-        struct site *site = find_site(&stack->sites, object_bytes);
+        struct site *site = find_site(&stack->sites, object_bytes, labels);
         if (site != NULL)
             return site;
     }
     lock_acquire(&stacktab.lock);
-    struct site *site = intern_locked(hash, frames, depth, end, object_bytes);
+    struct site *site = intern_locked(hash, frames, depth, end, object_bytes, labels);
     lock_release(&stacktab.lock);
     return site;
 }
@@ -277,6 +281,7 @@ void stacktab_discharge(struct site *site, double weight, size_t requested_bytes
 {
     acquire_site_to_count(site);
     add_sample(&site->counts.freed, weight, requested_bytes);
+    site->counts.freed_seconds += weight * (double)age_ns / 1e9;
     count_lifetime(site, weight, age_ns);
     lock_release(&site->lock);
 }

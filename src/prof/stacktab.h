@@ -2,7 +2,7 @@
  *
  *   profile  --frames-->  stacktab  --sites-->  profile (snapshot)
  *
- * A site is a stack together with a size class: the objects of a site all charge the same bytes,
+ * A site is a stack together with a size class and the labels of a thread: the objects of a site all charge the same bytes,
  * so its sums scale without bias. Sites are found by hash without a lock and are never freed; past
  * the cap on sites, samples are charged to the site `[other]` of their size.
  *
@@ -17,6 +17,7 @@
 
 #include "base/base.h"
 #include "base/lock.h"
+#include "prof/labels.h"
 #include "prof/lifetimes.h"
 #include "prof/unwind.h"
 
@@ -45,7 +46,8 @@ struct sums {
 
 struct site_counts {
     struct sums alloc, freed;
-    struct sums peak; // live when live bytes stood highest
+    struct sums peak;     // live when live bytes stood highest
+    double freed_seconds; // weights times lifetimes
 };
 
 struct site {
@@ -53,6 +55,7 @@ struct site {
     struct site *next_site;
     const struct stack *stack; // NULL: `[other]`
     size_t object_bytes;       // s
+    const struct label_set *labels; // NULL: none
     struct lock lock;
 
     /* Guarded by lock. */
@@ -68,7 +71,7 @@ bool stacktab_init(void);
 
 /* Finds or makes the site. NULL only when memory for `[other]` itself is lacking. */
 struct site *stacktab_intern(const uintptr_t *frames, size_t depth, enum stack_end end,
-                             size_t object_bytes);
+                             size_t object_bytes, const struct label_set *labels);
 
 /* One sample of weight `weight` = 1/p was taken, or its object freed. */
 void stacktab_charge(struct site *site, double weight, size_t requested_bytes);

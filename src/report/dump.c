@@ -16,13 +16,14 @@
 #include "report/dumpfile.h"
 #include "report/frames.h"
 #include "report/legacy.h"
+#include "report/pinned.h"
 #include "report/pprof.h"
 #include "report/retain.h"
 #include "report/rows.h"
 #include "report/stats.h"
 #include "report/text.h"
 
-enum { PROFILE_COUNT = DUMP_PROFILE_PEAK + 1, FORMAT_COUNT = DUMP_FORMAT_COLLAPSED + 1 };
+enum { PROFILE_COUNT = DUMP_PROFILE_PINNED + 1, FORMAT_COUNT = DUMP_FORMAT_COLLAPSED + 1 };
 
 static const char *const format_endings[FORMAT_COUNT] = {
     [DUMP_FORMAT_PPROF] = ".pb.gz",
@@ -101,7 +102,8 @@ static void complain(unsigned profile, int error)
 
 static void announce(unsigned profile)
 {
-    static const char *const what[] = {"live", "allocated", "live at the peak"};
+    static const char *const what[] = {"live", "allocated", "live at the peak", "allocated",
+                                       "free but pinned"};
     const struct estimate *total = rows_estimate(&dump.snapshot.total, profile);
     double calibration = profile == DUMP_PROFILE_HEAP ? dump.snapshot.calibration : 1;
     print_format(dump.line, sizeof(dump.line),
@@ -156,8 +158,10 @@ static void forget_locked(void)
 }
 
 /* One picture for all files of a dump. */
-static int take_picture_locked(bool want_ages)
+static int take_picture_locked(uint64_t formats)
 {
+    bool want_ages = (formats >> DUMP_FORMAT_TEXT & 1) != 0 ||
+                     (option_number(OPTION_DUMP_LABELS) >> DUMP_LABEL_AGE & 1) != 0;
     stats_collect(&dump.stats);
     if (!snapshot_take(&dump.snapshot))
         return -ENOMEM;
@@ -166,6 +170,7 @@ static int take_picture_locked(bool want_ages)
         return -ENOMEM;
     }
     snapshot_calibrate(&dump.snapshot, dump.stats.live_bytes);
+    dump.snapshot.unpinned_bytes = pinned_charge(&dump.snapshot);
     bool want_names = option_number(OPTION_SYMBOLIZE) != SYMBOLIZE_OFF;
     if (frames_resolve(&dump.table, &dump.snapshot, want_names))
         return 0;
@@ -264,7 +269,7 @@ static bool dump_set_locked(const char *reason)
 {
     uint64_t live_bytes = profile_live_bytes();
     begin_file_locked(dump.pattern, reason);
-    int error = take_picture_locked(option_number(OPTION_DUMP_FORMAT) >> DUMP_FORMAT_TEXT & 1);
+    int error = take_picture_locked(option_number(OPTION_DUMP_FORMAT));
     if (error != 0) {
         complain(DUMP_PROFILE_HEAP, error);
         return false;
@@ -359,7 +364,7 @@ int dump_to_fd(unsigned profile, unsigned format, int fd)
         return -EINVAL;
     if (!enter())
         return -EDEADLK;
-    int error = take_picture_locked(format == DUMP_FORMAT_TEXT);
+    int error = take_picture_locked((uint64_t)1 << format);
     if (error == 0) {
         error = write_locked(profile, format, fd);
         forget_locked();
@@ -375,7 +380,7 @@ static int dump_to_path_locked(unsigned profile, unsigned format, const char *pa
     begin_file_locked(path != NULL ? path : dump.pattern, reason);
     if (path == NULL)
         dump.file.ending = format_endings[format];
-    int error = take_picture_locked(format == DUMP_FORMAT_TEXT);
+    int error = take_picture_locked((uint64_t)1 << format);
     if (error != 0) {
         complain(profile, error);
         return error;

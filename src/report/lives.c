@@ -39,7 +39,10 @@ static void put_histogram(struct output *output, const struct ages *ages)
     } parts[] = {{"under 1 s", 1},       {"to 10 s", 10},     {"to 1 min", 60},
                  {"to 10 min", 600},     {"to 1 h", 3600},    {"to 1 d", 86400},
                  {"older", (uint64_t)1 << 34}};
-    double bytes[array_count(parts)] = {0}, total = 0;
+    static double bytes[array_count(parts)];
+    double total = 0;
+    for (size_t part = 0; part < array_count(parts); part++)
+        bytes[part] = 0;
     for (uint32_t i = 0; i < ages->first[ages->stack_count + 1]; i++) {
         size_t part = 0;
         while (ages->all[i].ns >= parts[part].limit_seconds * 1000000000u)
@@ -65,7 +68,7 @@ static void find_suspects(struct suspects *suspects, const struct snapshot *snap
     for (size_t i = 0; i < order->count; i++) {
         static struct lifetimes lifetimes;
         const struct profile_row *row = &set->rows[order->indices[i]];
-        struct suspect suspect = {.row = 0};
+        static struct suspect suspect;
         if (row->inuse.samples == 0)
             continue;
         number++;

@@ -8,6 +8,7 @@
 #include "base/print.h"
 #include "hpmalloc.h"
 #include "report/cuts.h"
+#include "report/columns.h"
 #include "report/frames.h"
 #include "report/gzip.h"
 #include "report/proto.h"
@@ -68,7 +69,8 @@ static struct {
     bool is_needed[SYNTHETIC_COUNT];
 
     /* Strings that many messages refer to. */
-    uint64_t space, bytes;
+    uint64_t bytes, age, nanoseconds; // age: 0 where no ages were asked for
+    uint32_t label_texts[LABEL_SETS_MAX][LABELS_MAX][2]; // by set: key, value; 0: not sent yet
 
     /* By symbol: the first row that it occurs in, from 1 on (0: none), then its location. */
     uint32_t *locations;
@@ -107,21 +109,36 @@ static void send_value_type(unsigned field, uint64_t type, uint64_t unit)
     proto_send_message(field, message);
 }
 
+/* A unit's text goes out with the first column that has it. */
+static uint64_t send_unit(const struct column_set *set, size_t column, uint64_t units[COLUMNS_MAX])
+{
+    const char *unit = set->columns[column].unit;
+    for (size_t i = 0; i < column; i++) {
+        if (strcmp(set->columns[i].unit, unit) == 0)
+            return units[i];
+    }
+    return strcmp(unit, "bytes") == 0 ? writer.bytes : send_text(unit);
+}
+
 static void send_types(void)
 {
-    uint64_t count = send_text("count");
+    const struct column_set *set = columns_of(writer.profile);
+    uint64_t shown = 0, units[COLUMNS_MAX];
+    bool want_age = option_number(OPTION_DUMP_LABELS) >> DUMP_LABEL_AGE & 1;
     writer.bytes = send_text("bytes");
-    writer.space = send_text("space");
-    uint64_t alloc_space, inuse_space;
-    send_value_type(PROFILE_SAMPLE_TYPE, send_text("alloc_objects"), count);
-    send_value_type(PROFILE_SAMPLE_TYPE, alloc_space = send_text("alloc_space"), writer.bytes);
-    send_value_type(PROFILE_SAMPLE_TYPE, send_text("inuse_objects"), count);
-    send_value_type(PROFILE_SAMPLE_TYPE, inuse_space = send_text("inuse_space"), writer.bytes);
-    send_value_type(PROFILE_PERIOD_TYPE, writer.space, writer.bytes);
+    writer.age = want_age ? send_text("age") : 0;
+    writer.nanoseconds = want_age ? send_text("nanoseconds") : 0;
+    for (size_t i = 0; i < set->count; i++) {
+        uint64_t type = send_text(set->columns[i].type);
+        units[i] = send_unit(set, i, units);
+        send_value_type(PROFILE_SAMPLE_TYPE, type, units[i]);
+        if (i == set->shown)
+            shown = type;
+    }
+    send_value_type(PROFILE_PERIOD_TYPE, send_text("space"), writer.bytes);
     proto_send_field(PROFILE_PERIOD, writer.snapshot->interval_bytes);
     proto_send_field(PROFILE_TIME_NANOS, writer.snapshot->wall_clock_ns);
-    proto_send_field(PROFILE_DEFAULT_SAMPLE_TYPE,
-                     writer.profile == DUMP_PROFILE_ALLOCS ? alloc_space : inuse_space);
+    proto_send_field(PROFILE_DEFAULT_SAMPLE_TYPE, shown);
 }
 
 /* Sends writer.text. The printing is over by then: its stack and that of sending do not add up. */
@@ -301,29 +318,67 @@ static void put_location_ids(struct proto_message *ids, const struct stack *stac
         proto_number(ids, writer.synthetic[SYNTHETIC_TRUNCATED]);
 }
 
-static void put_values(struct proto_message *values, const struct profile_row *row)
+static void put_values(struct proto_message *message, const struct profile_row *row)
 {
-    const struct estimate *inuse = rows_inuse(row, writer.profile);
-    proto_number(values, rounded(row->alloc.objects));
-    proto_number(values, rounded(row->alloc.bytes));
-    proto_number(values, rounded(inuse->objects));
-    proto_number(values, rounded(inuse->bytes));
+    static double values[COLUMNS_MAX];
+    columns_values(row, writer.profile, values);
+    for (size_t i = 0; i < columns_of(writer.profile)->count; i++)
+        proto_number(message, rounded(values[i]));
 }
 
-/* Rows of mixed sizes (object_bytes 0) have no label. */
+static void put_number_label(struct proto_message *message, uint64_t key, uint64_t number,
+                             uint64_t unit)
+{
+    proto_field(begin(&writer.inner), LABEL_KEY, key);
+    proto_field(&writer.inner, LABEL_NUM, number);
+    proto_field(&writer.inner, LABEL_NUM_UNIT, unit);
+    proto_submessage(message, SAMPLE_LABEL, &writer.inner);
+}
+
+/* Texts go out before the first sample that has them. */
+static void send_label_texts(const struct label_set *set)
+{
+    uint32_t(*texts)[2] = writer.label_texts[set->number];
+    if (texts[0][0] != 0)
+        return;
+    for (size_t i = 0; i < set->count; i++) {
+        texts[i][0] = (uint32_t)send_text(set->labels[i].key);
+        texts[i][1] = (uint32_t)send_text(set->labels[i].value);
+    }
+}
+
+static void put_labels(struct proto_message *message, const struct label_set *set)
+{
+    for (size_t i = 0; i < set->count; i++) {
+        proto_field(begin(&writer.inner), LABEL_KEY, writer.label_texts[set->number][i][0]);
+        proto_field(&writer.inner, LABEL_STR, writer.label_texts[set->number][i][1]);
+        proto_submessage(message, SAMPLE_LABEL, &writer.inner);
+    }
+}
+
+/* Half of the stack's live bytes are younger. Nothing where ages were not asked for. */
+static void put_age(struct proto_message *message, const struct stack *stack)
+{
+    struct age_list list = ages_of(&writer.snapshot->ages, stack);
+    if (writer.age != 0 && list.count != 0)
+        put_number_label(message, writer.age, ages_median_ns(list), writer.nanoseconds);
+}
+
+/* Rows of mixed sizes (object_bytes 0) have no label `bytes`. */
 static void send_sample(const struct profile_row *row)
 {
+    if (row->labels != NULL)
+        send_label_texts(row->labels);
     struct proto_message *message = begin(&writer.message);
     put_location_ids(begin(&writer.inner), row->stack);
     proto_submessage(message, SAMPLE_LOCATION_ID, &writer.inner);
     put_values(begin(&writer.inner), row);
     proto_submessage(message, SAMPLE_VALUE, &writer.inner);
-    if (row->object_bytes != 0) {
-        proto_field(begin(&writer.inner), LABEL_KEY, writer.bytes);
-        proto_field(&writer.inner, LABEL_NUM, row->object_bytes);
-        proto_field(&writer.inner, LABEL_NUM_UNIT, writer.bytes);
-        proto_submessage(message, SAMPLE_LABEL, &writer.inner);
-    }
+    if (row->object_bytes != 0)
+        put_number_label(message, writer.bytes, row->object_bytes, writer.bytes);
+    if (row->labels != NULL)
+        put_labels(message, row->labels);
+    put_age(message, row->stack);
     proto_send_message(PROFILE_SAMPLE, message);
 }
 
@@ -357,17 +412,28 @@ static size_t measure_new_frame(const struct symbol *symbol)
 
 static size_t measure_values(const struct profile_row *row)
 {
-    const struct estimate *inuse = rows_inuse(row, writer.profile);
-    return proto_number_bytes(rounded(row->alloc.objects)) +
-           proto_number_bytes(rounded(row->alloc.bytes)) +
-           proto_number_bytes(rounded(inuse->objects)) + proto_number_bytes(rounded(inuse->bytes));
+    static double values[COLUMNS_MAX];
+    size_t bytes = 0;
+    columns_values(row, writer.profile, values);
+    for (size_t i = 0; i < columns_of(writer.profile)->count; i++)
+        bytes += proto_number_bytes(rounded(values[i]));
+    return bytes;
+}
+
+/* The texts are counted for each row, though they go out once. */
+static size_t measure_labels(const struct label_set *set)
+{
+    size_t bytes = LABEL_BYTES_MAX * (1 + (writer.age != 0));
+    for (size_t i = 0; set != NULL && i < set->count; i++)
+        bytes += LABEL_BYTES_MAX + strlen(set->labels[i].key) + strlen(set->labels[i].value);
+    return bytes;
 }
 
 /* What a row adds to the profile at most; notes the frames it is the first to have. */
 static size_t measure_row(const struct profile_row *row, size_t number)
 {
     size_t id_bytes = proto_number_bytes(writer.table->symbol_count + SYNTHETIC_COUNT);
-    size_t bytes = LABEL_BYTES_MAX + measure_values(row);
+    size_t bytes = measure_labels(row->labels) + measure_values(row);
     const struct stack *stack = row->stack;
     if (stack == NULL)
         return bytes + id_bytes;
@@ -426,6 +492,7 @@ static bool make_tables(void)
 static void send_profile(const struct row_order *order)
 {
     writer.string_count = writer.function_count = writer.location_count = 0;
+    memset(writer.label_texts, 0, labels_set_count() * sizeof(writer.label_texts[0]));
     choose_rows(order);
     send_text(""); // the format asks for it: index 0 means none
     send_types();

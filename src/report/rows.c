@@ -8,12 +8,20 @@
 
 const struct estimate *rows_estimate(const struct profile_row *row, unsigned profile)
 {
-    return profile == DUMP_PROFILE_ALLOCS ? &row->alloc : rows_inuse(row, profile);
+    switch (profile) {
+    case DUMP_PROFILE_ALLOCS:
+    case DUMP_PROFILE_LIFETIME:
+        return &row->alloc;
+    default:
+        return rows_inuse(row, profile);
+    }
 }
 
 const struct estimate *rows_inuse(const struct profile_row *row, unsigned profile)
 {
-    return profile == DUMP_PROFILE_PEAK ? &row->peak : &row->inuse;
+    return profile == DUMP_PROFILE_PEAK     ? &row->peak
+           : profile == DUMP_PROFILE_PINNED ? &row->pinned
+                                            : &row->inuse;
 }
 
 const char *rows_profile_name(unsigned profile)
@@ -22,6 +30,8 @@ const char *rows_profile_name(unsigned profile)
         [DUMP_PROFILE_HEAP] = "heap",
         [DUMP_PROFILE_ALLOCS] = "allocs",
         [DUMP_PROFILE_PEAK] = "peak",
+        [DUMP_PROFILE_LIFETIME] = "lifetime",
+        [DUMP_PROFILE_PINNED] = "pinned",
     };
     return names[profile];
 }
@@ -58,12 +68,14 @@ void rows_sort_free(struct row_order *order)
     order->indices = NULL;
 }
 
-/* The place of a stack's row in a table of indices (0: none yet), which has room to spare. */
+/* The place of the row of a stack and labels in a table of indices (0: none yet), which has room to spare. */
 static uint32_t *find_slot(uint32_t *slots, size_t slot_count, const struct row_set *set,
-                           const struct stack *stack)
+                           const struct profile_row *row)
 {
-    size_t at = (size_t)(((uintptr_t)stack * 0x9e3779b97f4a7c15u) >> 24) & (slot_count - 1);
-    while (slots[at] != 0 && set->rows[slots[at] - 1].stack != stack)
+    uintptr_t key = (uintptr_t)row->stack + 3 * (uintptr_t)row->labels;
+    size_t at = (size_t)((key * 0x9e3779b97f4a7c15u) >> 24) & (slot_count - 1);
+    while (slots[at] != 0 && (set->rows[slots[at] - 1].stack != row->stack ||
+                              set->rows[slots[at] - 1].labels != row->labels))
         at = (at + 1) & (slot_count - 1);
     return &slots[at];
 }
@@ -73,9 +85,10 @@ static void merge_rows(struct row_set *set, const struct snapshot *snapshot, uin
 {
     for (size_t i = 0; i < snapshot->row_count; i++) {
         const struct profile_row *row = &snapshot->rows[i];
-        uint32_t *slot = find_slot(slots, slot_count, set, row->stack);
+        uint32_t *slot = find_slot(slots, slot_count, set, row);
         if (*slot == 0) {
             set->rows[set->count].stack = row->stack;
+            set->rows[set->count].labels = row->labels;
             *slot = (uint32_t)++set->count;
         }
         profile_row_add(&set->rows[*slot - 1], row);

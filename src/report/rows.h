@@ -12,7 +12,7 @@
  * peak. */
 const struct estimate *rows_estimate(const struct profile_row *row, unsigned profile);
 
-/* What a profile shows as in use: what is live, or was at the peak. */
+/* What a profile shows as in use: what is live, or was at the peak, or is pinned. */
 const struct estimate *rows_inuse(const struct profile_row *row, unsigned profile);
 
 /* How the option calls the profile. */
@@ -28,7 +28,7 @@ bool rows_sort(struct row_order *order, const struct profile_row *rows, size_t c
                unsigned profile);
 void rows_sort_free(struct row_order *order);
 
-/* One row a stack, of whatever sizes (its object_bytes is 0), in pages of their own. */
+/* One row a stack and set of labels, of whatever sizes (its object_bytes is 0), in pages of their own. */
 struct row_set {
     struct profile_row *rows;
     size_t count, mapped_bytes;

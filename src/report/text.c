@@ -57,23 +57,37 @@ static void put_estimate(const struct estimate *estimate)
 }
 
 /* The exact figure beside the estimate shows whether the samples can be trusted. */
+static void put_exact(void)
+{
+    output_text(&text.output, "; by exact count ");
+    numbers_put_bytes(&text.output, (double)text.stats->live_bytes);
+    if (text.snapshot->calibration != 1)
+        output_print(&text.output, "; rows are calibrated to it (x %.3f)",
+                     text.snapshot->calibration);
+}
+
 static void put_total(void)
 {
-    const struct estimate *total = rows_estimate(&text.snapshot->total, text.profile);
+    static const char *const what[] = {
+        [DUMP_PROFILE_HEAP] = "are live",
+        [DUMP_PROFILE_ALLOCS] = "were ever allocated",
+        [DUMP_PROFILE_PEAK] = "were live at the peak, ",
+        [DUMP_PROFILE_LIFETIME] = "were ever allocated",
+        [DUMP_PROFILE_PINNED] = "are free in slabs and held by live objects",
+    };
     output_text(&text.output, "\nBy the samples ");
-    put_estimate(total);
-    if (text.profile == DUMP_PROFILE_ALLOCS) {
-        output_text(&text.output, " (95 %) were ever allocated");
-    } else if (text.profile == DUMP_PROFILE_PEAK) {
-        output_print(&text.output, " (95 %%) were live at the peak, %.1f s ago",
-                     (double)text.snapshot->peak_age_ns / 1e9);
-    } else {
-        output_text(&text.output, " (95 %) are live");
-        output_text(&text.output, "; by exact count ");
-        numbers_put_bytes(&text.output, (double)text.stats->live_bytes);
-        if (text.snapshot->calibration != 1)
-            output_print(&text.output, "; rows are calibrated to it (x %.3f)",
-                         text.snapshot->calibration);
+    put_estimate(rows_estimate(&text.snapshot->total, text.profile));
+    output_print(&text.output, " (95 %%) %s", what[text.profile]);
+    if (text.profile == DUMP_PROFILE_HEAP)
+        put_exact();
+    if (text.profile == DUMP_PROFILE_PEAK) {
+        lives_put_duration(&text.output, text.snapshot->peak_age_ns);
+        output_text(&text.output, " ago");
+    }
+    if (text.profile == DUMP_PROFILE_PINNED) {
+        output_text(&text.output, "; and ");
+        numbers_put_bytes(&text.output, text.snapshot->unpinned_bytes);
+        output_text(&text.output, " by objects of which no sample is live");
     }
     output_text(&text.output, "\n\n");
 }
@@ -128,6 +142,13 @@ static void put_stack(const struct stack *stack)
         output_text(&text.output, "        " FRAME_TRUNCATED "\n");
 }
 
+static void put_labels(const struct label_set *labels)
+{
+    for (size_t i = 0; labels != NULL && i < labels->count; i++)
+        output_print(&text.output, "        with label %s=%s\n", labels->labels[i].key,
+                     labels->labels[i].value);
+}
+
 static void put_row(size_t number, const struct profile_row *row)
 {
     const struct estimate *estimate = rows_estimate(row, text.profile);
@@ -139,9 +160,12 @@ static void put_row(size_t number, const struct profile_row *row)
     output_print(&text.output, "  %5.1f %%  %10.0f objects  %7lu samples",
                  total > 0 ? 100 * estimate->bytes / total : 0, estimate->objects,
                  estimate->samples);
-    if (text.profile == DUMP_PROFILE_HEAP)
+    if (text.profile == DUMP_PROFILE_HEAP || text.profile == DUMP_PROFILE_PINNED)
         lives_put_age(&text.output, text.snapshot, row);
     output_text(&text.output, "\n");
+    if (text.profile == DUMP_PROFILE_LIFETIME)
+        lives_put_lifetimes(&text.output, text.snapshot, row);
+    put_labels(row->labels);
     put_stack(row->stack);
     output_text(&text.output, "\n");
 }

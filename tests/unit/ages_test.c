@@ -16,7 +16,7 @@ __attribute__((constructor(1000))) static void prepare(void)
 static struct site *site_of(uintptr_t number, size_t object_bytes)
 {
     uintptr_t frames[2] = {number, number};
-    return stacktab_intern(frames, 2, STACK_WHOLE, object_bytes);
+    return stacktab_intern(frames, 2, STACK_WHOLE, object_bytes, NULL);
 }
 
 static uint32_t make_sample(struct site *site, uint64_t birth_ns, double weight)

@@ -41,18 +41,27 @@ static inline struct profile_row fake_row(const struct stack *stack, size_t obje
                                 .inuse.samples = 2};
 }
 
+/* In place: a test of the dump measures its stack. */
+static inline void fake_snapshot_into(struct snapshot *snapshot, struct profile_row *rows,
+                                      size_t count)
+{
+    memset(snapshot, 0, sizeof(*snapshot));
+    snapshot->rows = rows;
+    snapshot->row_count = count;
+    snapshot->calibration = 1;
+    snapshot->interval_bytes = 524288;
+    snapshot->wall_clock_ns = 1700000000000000000u;
+    snapshot->lost_samples = 7;
+    snapshot->other_samples = 3;
+    snapshot->stack_count = count;
+    for (size_t i = 0; i < count; i++)
+        profile_row_add(&snapshot->total, &rows[i]);
+}
+
 static inline struct snapshot fake_snapshot(struct profile_row *rows, size_t count)
 {
-    struct snapshot snapshot = {.rows = rows,
-                                .row_count = count,
-                                .calibration = 1,
-                                .interval_bytes = 524288,
-                                .wall_clock_ns = 1700000000000000000u,
-                                .lost_samples = 7,
-                                .other_samples = 3,
-                                .stack_count = count};
-    for (size_t i = 0; i < count; i++)
-        profile_row_add(&snapshot.total, &rows[i]);
+    struct snapshot snapshot;
+    fake_snapshot_into(&snapshot, rows, count);
     return snapshot;
 }
 

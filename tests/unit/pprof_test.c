@@ -204,6 +204,48 @@ TEST(pprof, a_row_is_a_sample_with_rounded_values_and_its_size)
     CHECK_EQUAL(count_lines("2={"), 1);
 }
 
+TEST(pprof, a_lifetime_profile_has_the_columns_of_tcmalloc_and_the_sum_of_lives)
+{
+    struct profile_row row = fake_row(fake_stack(two_frames, 2, false), 48, 10);
+    row.freed = (struct estimate){.objects = 7, .bytes = 336, .samples = 1};
+    row.freed_seconds = 2.5;
+    struct snapshot snapshot = fake_snapshot(&row, 1);
+    CHECK(write_and_show(&snapshot, DUMP_PROFILE_LIFETIME, true));
+    CHECK_EQUAL(count_lines("1={"), 7);
+    CHECK(HAS_LINE("1={1=%d 2=%d }\n", string_index("deallocated_space"), string_index("bytes")));
+    CHECK(HAS_LINE("14=%d\n", string_index("object_lifetime")));
+    CHECK(strstr(shown, " 2=20,960,7,336,10,480,2500000000, ") != NULL);
+}
+
+TEST(pprof, a_pinned_profile_says_what_is_held)
+{
+    struct profile_row row = fake_row(fake_stack(two_frames, 2, false), 48, 10);
+    row.pinned = (struct estimate){.objects = 10, .bytes = 5000, .samples = 1};
+    struct snapshot snapshot = fake_snapshot(&row, 1);
+    CHECK(write_and_show(&snapshot, DUMP_PROFILE_PINNED, true));
+    CHECK_EQUAL(count_lines("1={"), 2);
+    CHECK(HAS_LINE("14=%d\n", string_index("pinned_space")));
+    CHECK(strstr(shown, " 2=10,5000, ") != NULL);
+}
+
+TEST(pprof, labels_are_sent_once_and_named_by_their_rows)
+{
+    struct profile_row rows[3];
+    for (size_t i = 0; i < 3; i++)
+        rows[i] = fake_row(fake_stack(two_frames, 2, false), 48 + 16 * i, 10);
+    CHECK(labels_set("tenant", "acme") == 0);
+    rows[0].labels = rows[1].labels = labels_current();
+    labels_clear(NULL);
+    struct snapshot snapshot = fake_snapshot(rows, 3);
+    CHECK(write_and_show(&snapshot, DUMP_PROFILE_HEAP, true));
+    char label[64];
+    snprintf(label, sizeof(label), "3={1=%d 2=%d }", string_index("tenant"), string_index("acme"));
+    const char *first = strstr(shown, label);
+    const char *second = first != NULL ? strstr(first + 1, label) : NULL;
+    CHECK(second != NULL && strstr(second + 1, label) == NULL);
+    CHECK_EQUAL(count_lines("6=\"acme\""), 1);
+}
+
 TEST(pprof, locations_hold_the_call_address_and_its_function)
 {
     struct profile_row row = fake_row(fake_stack(two_frames, 2, false), 48, 10);

@@ -16,7 +16,7 @@ static struct site *intern(uintptr_t number, size_t depth, size_t bytes)
     uintptr_t frames[STACK_DEPTH_MAX];
     for (size_t i = 0; i < depth; i++)
         frames[i] = 0x400000 + number * 256 + i;
-    return stacktab_intern(frames, depth, false, bytes);
+    return stacktab_intern(frames, depth, false, bytes, NULL);
 }
 
 static struct site_counts counts_of(struct site *site)
@@ -48,13 +48,13 @@ TEST(stacktab, another_size_is_another_site_of_the_same_stack)
 TEST(stacktab, stacks_differ_by_any_frame_by_depth_and_by_being_cut)
 {
     uintptr_t frames[4] = {0x1000, 0x2000, 0x3000, 0x4000};
-    struct site *whole = stacktab_intern(frames, 4, false, 16);
-    CHECK(stacktab_intern(frames, 3, false, 16)->stack != whole->stack);
-    CHECK(stacktab_intern(frames, 4, true, 16)->stack != whole->stack);
+    struct site *whole = stacktab_intern(frames, 4, false, 16, NULL);
+    CHECK(stacktab_intern(frames, 3, false, 16, NULL)->stack != whole->stack);
+    CHECK(stacktab_intern(frames, 4, true, 16, NULL)->stack != whole->stack);
     frames[3]++;
-    CHECK(stacktab_intern(frames, 4, false, 16)->stack != whole->stack);
+    CHECK(stacktab_intern(frames, 4, false, 16, NULL)->stack != whole->stack);
     frames[3]--;
-    CHECK(stacktab_intern(frames, 4, false, 16) == whole);
+    CHECK(stacktab_intern(frames, 4, false, 16, NULL) == whole);
 }
 
 TEST(stacktab, an_empty_stack_and_the_deepest_are_kept)
