@@ -47,7 +47,7 @@ HPM_EXPORT int hpm_profile_set_interval(size_t bytes)
 
 HPM_EXPORT size_t hpm_profile_interval(void)
 {
-    return sampler_interval();
+    return sampler_asked_interval();
 }
 
 /* A caller built against a later header has a longer struct. */

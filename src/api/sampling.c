@@ -1,5 +1,6 @@
 #include "api/sampling.h"
 
+#include "prof/budget.h"
 #include "prof/cost.h"
 
 #ifndef HPM_NO_PROFILING
@@ -14,7 +15,8 @@ HPM_API static sample_tag record(struct thread *thread, size_t bytes, size_t cha
     thread->is_sampling = true;
     uint64_t begun = cost_begin();
     sample_tag tag = profile_record(bytes, charged_bytes, probability);
-    cost_end(begun);
+    if (cost_end(begun))
+        budget_look();
     thread->is_sampling = false;
     return tag;
 }

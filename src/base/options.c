@@ -19,6 +19,15 @@ const struct option option_table[OPTION_COUNT] = {
                                 .accepted =
                                     "a number of bytes up to 1t, with k, m, g or t behind it",
                                 .help = "mean bytes between samples; 0 turns profiling off"},
+    [OPTION_SAMPLE_BUDGET] = {.name = "SAMPLE_BUDGET",
+                              .kind = OPTION_SHARE,
+                              .min = 1,
+                              .max = 100,
+                              .nothing = "off",
+                              .initial = "5%",
+                              .accepted = "a share from 1% to 100%, or off",
+                              .help = "share of the processor time that sampling may take; past it "
+                                      "the interval is widened, and dumps say so"},
     [OPTION_DUMP_SIGNAL] = {.name = "DUMP_SIGNAL",
                             .kind = OPTION_SIGNAL,
                             .initial = "USR2",

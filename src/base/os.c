@@ -222,6 +222,11 @@ uint64_t os_clock_coarse_ns(void)
     return clock_ns(CLOCK_MONOTONIC_COARSE);
 }
 
+uint64_t os_cpu_clock_ns(void)
+{
+    return clock_ns(CLOCK_PROCESS_CPUTIME_ID);
+}
+
 uint64_t os_wall_clock_ns(void)
 {
     return clock_ns(CLOCK_REALTIME);

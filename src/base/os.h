@@ -57,6 +57,7 @@ unsigned os_cpu(void);
 /* Nanoseconds: since boot; the same from a cheap clock good to some milliseconds; since 1970. */
 uint64_t os_clock_ns(void);
 uint64_t os_clock_coarse_ns(void);
+uint64_t os_cpu_clock_ns(void); // processor time of all threads
 uint64_t os_wall_clock_ns(void);
 
 /* The calling thread's, as the kernel knows it. */

@@ -15,15 +15,16 @@ uint64_t cost_begin(void)
     return unlikely(number % SAMPLES_PER_TIMING == SAMPLES_PER_TIMING - 1) ? os_clock_ns() : 0;
 }
 
-void cost_end(uint64_t begun)
+bool cost_end(uint64_t begun)
 {
     if (likely(begun == 0))
-        return;
+        return false;
     uint64_t ns = os_clock_ns() - begun;
-    if (ns >= INTERRUPTED_NS)
-        return;
-    counter_add(&timed_ns, ns);
-    counter_add(&timed_samples, 1);
+    if (ns < INTERRUPTED_NS) {
+        counter_add(&timed_ns, ns);
+        counter_add(&timed_samples, 1);
+    }
+    return true;
 }
 
 void *cost_meta_alloc(size_t bytes)

@@ -7,7 +7,7 @@
 /* Around the recording of one sample. One in a few is timed and stands for the others: reading the
  * clock each time would be a part of what it measures. */
 uint64_t cost_begin(void);
-void cost_end(uint64_t begun);
+bool cost_end(uint64_t begun); // whether it was timed
 
 /* meta_alloc, counted as the profiler's. */
 void *cost_meta_alloc(size_t bytes);

@@ -152,6 +152,7 @@ bool snapshot_take(struct snapshot *snapshot)
     *snapshot = (struct snapshot){
         .calibration = 1,
         .interval_bytes = sampler_interval(),
+        .asked_interval_bytes = sampler_asked_interval(),
         .wall_clock_ns = os_wall_clock_ns(),
         .peak_age_ns = peak_age_ns(),
         .lost_samples = profile_lost_count(),

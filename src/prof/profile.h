@@ -70,7 +70,7 @@ struct snapshot {
     struct profile_row total; // by the samples alone
     double unpinned_bytes;    // free in slabs, and held by objects of which no sample is live
     double calibration;       // bytes in use by rows over those by samples; 1: not calibrated
-    size_t interval_bytes;
+    size_t interval_bytes, asked_interval_bytes; // the former is wider when it cost too much
     uint64_t wall_clock_ns;
     uint64_t peak_age_ns; // how long ago live bytes stood highest
     uint64_t lost_samples;  // not recorded, for want of memory

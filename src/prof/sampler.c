@@ -1,6 +1,7 @@
 #include "prof/sampler.h"
 
-static _Atomic size_t interval_bytes;
+static _Atomic size_t asked_bytes, interval_bytes;
+static _Atomic unsigned widened;
 static _Atomic bool has_paused;
 _Atomic uint32_t sampler_current_epoch = 1;
 
@@ -10,8 +11,26 @@ void sampler_set_interval(size_t bytes)
 {
     if (bytes == 0)
         atomic_store_explicit(&has_paused, true, memory_order_relaxed);
+    atomic_store_explicit(&asked_bytes, bytes, memory_order_relaxed);
+    sampler_widen(0);
+}
+
+void sampler_widen(unsigned doublings)
+{
+    size_t bytes = atomic_load_explicit(&asked_bytes, memory_order_relaxed) << doublings;
+    atomic_store_explicit(&widened, doublings, memory_order_relaxed);
     atomic_store_explicit(&interval_bytes, bytes, memory_order_relaxed);
     atomic_fetch_add_explicit(&sampler_current_epoch, 1, memory_order_release);
+}
+
+unsigned sampler_widened(void)
+{
+    return atomic_load_explicit(&widened, memory_order_relaxed);
+}
+
+size_t sampler_asked_interval(void)
+{
+    return atomic_load_explicit(&asked_bytes, memory_order_relaxed);
 }
 
 bool sampler_has_paused(void)

@@ -18,6 +18,13 @@ struct sampler {
 void sampler_set_interval(size_t bytes);
 size_t sampler_interval(void);
 
+/* Makes the interval wider by so many doublings than what was asked for, until the next
+ * sampler_set_interval. */
+enum { SAMPLER_WIDENED_MAX = 10 };
+void sampler_widen(unsigned doublings);
+unsigned sampler_widened(void);
+size_t sampler_asked_interval(void);
+
 /* Whether there was a time since the first interval at which nothing was sampled. */
 bool sampler_has_paused(void);
 

@@ -61,7 +61,8 @@ static bool is_scaled(const struct estimate *estimate, double probability)
 static bool can_be_raw(const struct snapshot *snapshot)
 {
     bool is_calibrated = snapshot->calibration != 1 && legacy.profile != DUMP_PROFILE_PEAK;
-    if (legacy.profile == DUMP_PROFILE_PINNED || snapshot->interval_bytes == 0 || snapshot->interval_bytes != sampler_interval())
+    if (legacy.profile == DUMP_PROFILE_PINNED || snapshot->interval_bytes == 0 ||
+        snapshot->interval_bytes != sampler_interval())
         return false;
     for (size_t i = 0; i < snapshot->row_count; i++) {
         const struct profile_row *row = &snapshot->rows[i];

@@ -5,6 +5,9 @@
 
 #include "report/output.h"
 
+/* Why the interval is wider than what was asked for. */
+#define NUMBERS_WHY_WIDER "sampling took more than HPMALLOC_SAMPLE_BUDGET, or its tables grew too large"
+
 /* Bytes with a unit, padded to one width. */
 void numbers_put_bytes(struct output *output, double bytes);
 

@@ -10,6 +10,7 @@
 #include "report/cuts.h"
 #include "report/columns.h"
 #include "report/frames.h"
+#include "report/numbers.h"
 #include "report/gzip.h"
 #include "report/proto.h"
 #include "report/rows.h"
@@ -155,6 +156,9 @@ static void send_comments(void)
     const struct snapshot *snapshot = writer.snapshot;
     SEND_COMMENT("hpmalloc %s", HPM_VERSION);
     SEND_COMMENT("interval: %zu bytes between samples, on average", snapshot->interval_bytes);
+    if (snapshot->interval_bytes > snapshot->asked_interval_bytes)
+        SEND_COMMENT("wider than the %zu bytes asked for: " NUMBERS_WHY_WIDER,
+                     snapshot->asked_interval_bytes);
     SEND_COMMENT("samples: %lu of live objects, %lu in all", snapshot->total.inuse.samples,
                  snapshot->total.alloc.samples);
     if (snapshot->calibration != 1)

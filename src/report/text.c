@@ -33,6 +33,10 @@ static void put_title(void)
                  "one sample each %zu KiB on average; %lu samples of live objects, %lu in all\n",
                  snapshot->interval_bytes / KiB, snapshot->total.inuse.samples,
                  snapshot->total.alloc.samples);
+    if (snapshot->interval_bytes > snapshot->asked_interval_bytes)
+        output_print(&text.output,
+                     "the interval is wider than the %zu bytes asked for: " NUMBERS_WHY_WIDER "\n",
+                     snapshot->asked_interval_bytes);
     if (snapshot->lost_samples != 0 || snapshot->other_samples != 0)
         output_print(&text.output,
                      "%lu samples were lost for want of memory, %lu are under " FRAME_OTHER "\n",

@@ -49,7 +49,7 @@ static inline void fake_snapshot_into(struct snapshot *snapshot, struct profile_
     snapshot->rows = rows;
     snapshot->row_count = count;
     snapshot->calibration = 1;
-    snapshot->interval_bytes = 524288;
+    snapshot->interval_bytes = snapshot->asked_interval_bytes = 524288;
     snapshot->wall_clock_ns = 1700000000000000000u;
     snapshot->lost_samples = 7;
     snapshot->other_samples = 3;
