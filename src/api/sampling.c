@@ -7,11 +7,9 @@
 #include "report/keeper.h"
 
 /* While the profiler works for a thread, what it allocates itself is no sample. */
-HPM_API static sample_tag record(struct thread *thread, size_t bytes, size_t charged_bytes)
+HPM_API static sample_tag record(struct thread *thread, size_t bytes, size_t charged_bytes,
+                                 double probability)
 {
-    double probability = sampler_probability(charged_bytes);
-    if (probability <= 0)
-        return 0;
     thread->is_sampling = true;
     uint64_t begun = cost_begin();
     sample_tag tag = profile_record(bytes, charged_bytes, probability);
@@ -23,7 +21,9 @@ HPM_API static sample_tag record(struct thread *thread, size_t bytes, size_t cha
 
 HPM_API static void *alloc_sample(struct thread *thread, unsigned class, size_t bytes)
 {
-    sample_tag tag = record(thread, bytes, sizeclass_bytes(class));
+    size_t charged_bytes = sizeclass_bytes(class);
+    double probability = sampler_probability(thread->interval, charged_bytes);
+    sample_tag tag = record(thread, bytes, charged_bytes, probability);
     if (tag == 0)
         return NULL;
     void *object = central_take_tagged(tcache_self->shard, class, tag);
@@ -42,26 +42,45 @@ static void look(struct thread *thread)
 
 static void draw(struct thread *thread, unsigned class)
 {
-    int64_t objects = sampler_draw(&thread->sampler, sizeclass_bytes(class));
+    int64_t objects = sampler_draw(&thread->sampler, thread->interval, sizeclass_bytes(class));
     thread->cache.lists[class].allowance = objects < 0 ? TCACHE_UNLIMITED : objects;
 }
 
-/* An allowance of 0 says that the next object is a sample. One that is not set, or was drawn in an
- * earlier epoch, is drawn first. */
+/* An allowance of 0 says that the next object is a sample. */
+HPM_API static void *take_due(struct thread *thread, unsigned class, size_t bytes)
+{
+    struct tcache_list *list = &thread->cache.lists[class];
+    if (list->allowance != 0 || thread->is_sampling)
+        return NULL;
+    list->allowance = TCACHE_UNSET;
+    return alloc_sample(thread, class, bytes);
+}
+
+/* The epoch is read first: an interval that comes later than it is void soon enough. */
+static void begin_epoch(struct thread *thread)
+{
+    thread->cache.allowance_epoch = sampler_epoch();
+    atomic_thread_fence(memory_order_acquire);
+    thread->interval = sampler_interval();
+    tcache_unset_allowances(&thread->cache);
+}
+
+/* After a change of the interval, what was handed out before it was by the old one: a sample that
+ * comes at the end of that is taken, and weighs as it was drawn. */
 HPM_API_SLOW void *sampling_renew(struct thread *thread, unsigned class, size_t bytes)
 {
     struct tcache_list *list = &thread->cache.lists[class];
+    void *object = NULL;
     if (sampling_is_void(&thread->cache)) {
-        thread->cache.allowance_epoch = sampler_epoch();
-        tcache_unset_allowances(&thread->cache);
+        object = take_due(thread, class, bytes);
+        begin_epoch(thread);
     }
     if (list->allowance == TCACHE_UNSET)
         draw(thread, class);
-    void *object = NULL;
-    if (list->allowance == 0 && !thread->is_sampling) {
-        object = alloc_sample(thread, class, bytes);
+    if (object == NULL)
+        object = take_due(thread, class, bytes);
+    if (list->allowance == TCACHE_UNSET)
         draw(thread, class);
-    }
     if (object == NULL && list->allowance == 0)
         list->allowance = 1;
     if (object != NULL)
@@ -71,10 +90,10 @@ HPM_API_SLOW void *sampling_renew(struct thread *thread, unsigned class, size_t 
 
 HPM_API_SLOW sample_tag sampling_toss(struct thread *thread, size_t bytes, size_t charged_bytes)
 {
-    if (thread->is_sampling || sampler_interval() == 0 ||
-        !sampler_toss(&thread->sampler, charged_bytes))
+    double probability = sampler_probability(sampler_interval(), charged_bytes);
+    if (thread->is_sampling || probability <= 0 || !sampler_toss(&thread->sampler, probability))
         return 0;
-    sample_tag tag = record(thread, bytes, charged_bytes);
+    sample_tag tag = record(thread, bytes, charged_bytes, probability);
     look(thread);
     return tag;
 }

@@ -8,6 +8,7 @@
 struct thread {
     struct tcache cache; // first: tcache_self points here
     struct sampler sampler;
+    size_t interval; // at which the cache's allowances were drawn
     bool is_sampling; // an allocation inside the profiler is not sampled
 };
 

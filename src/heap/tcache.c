@@ -66,12 +66,6 @@ struct tcache *tcache_adopt(void)
     return cache;
 }
 
-void tcache_unset_allowances(struct tcache *cache)
-{
-    for (unsigned class = 0; class < SIZECLASS_COUNT; class++)
-        cache->lists[class].allowance = TCACHE_UNSET;
-}
-
 static size_t pushed_count(const struct tcache_list *list)
 {
     return (size_t)(list->capacity - list->room);
@@ -146,6 +140,16 @@ static void give_up(struct tcache_list *list, unsigned class)
     central_return(class, popped);
     central_return(class, take_pushed(list));
     set_capacity(list, 0);
+}
+
+void tcache_unset_allowances(struct tcache *cache)
+{
+    for (unsigned class = 0; class < SIZECLASS_COUNT; class++) {
+        struct tcache_list *list = &cache->lists[class];
+        if (list->pop != NULL)
+            give_up(list, class);
+        list->allowance = TCACHE_UNSET;
+    }
 }
 
 /* Looks at one class now and then. One that has seen neither malloc nor free since the last look

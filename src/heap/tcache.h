@@ -112,7 +112,7 @@ void *tcache_refill(struct tcache *cache, unsigned class);
 /* Pushes after tcache_take_room said no. */
 void tcache_push_slow(struct tcache *cache, unsigned class, struct object *object);
 
-/* Forgets all allowances: they must be set anew. */
+/* Forgets all allowances: they must be set anew. What was to be handed out by them goes back. */
 void tcache_unset_allowances(struct tcache *cache);
 
 /* Whether a list of any thread holds the object, as far as can be seen while they use them. */

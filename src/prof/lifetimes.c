@@ -54,6 +54,16 @@ double lifetimes_mean(const struct lifetimes *l, double *variance)
     return mean;
 }
 
+double lifetimes_mean_spread(const struct lifetimes *lifetimes, double variance)
+{
+    if (lifetimes->samples < 2)
+        return 0;
+    double n = (double)(lifetimes->samples - 1), z2 = 1.96 * 1.96;
+    double wider = 1 + (z2 + 1) / (4 * n) + (5 * z2 * z2 + 16 * z2 + 3) / (96 * n * n) +
+                   (3 * z2 * z2 * z2 + 19 * z2 * z2 + 17 * z2 - 15) / (384 * n * n * n);
+    return variance * wider * wider * (n + 1) / n;
+}
+
 uint64_t lifetimes_quantile_ns(const struct lifetimes *lifetimes, double share)
 {
     double sum = 0, wanted = 0;

@@ -4,6 +4,7 @@
 #include "base/os.h"
 #include "prof/livetab.h"
 #include "prof/sampler.h"
+#include "prof/spread.h"
 #include "prof/unwind.h"
 #include "prof/unwind_cache.h"
 
@@ -168,21 +169,24 @@ bool snapshot_take(struct snapshot *snapshot)
 static bool is_explained_by_chance(const struct profile_row *total, double exact)
 {
     double off = total->inuse.bytes - exact;
-    return off * off <= 16 * total->inuse.bytes_variance;
+    return off * off <= 16 * spread_of(total->inuse.bytes, total->inuse.bytes_variance);
 }
 
-/* A row takes the part of the gap that is its part of the variance. */
+/* A row takes the part of the gap that is its part of the variance. The variance of objects shrinks
+ * with that of bytes: for a stack with objects of one size that is exact, for a sum over sizes it
+ * is an upper bound. */
 static void calibrate_row(struct profile_row *row, const struct profile_row *total, double gap)
 {
-    if (row->inuse.bytes == 0)
+    double variance = row->inuse.bytes_variance;
+    if (row->inuse.bytes == 0 || variance == 0)
         return;
-    double part = row->inuse.bytes_variance / total->inuse.bytes_variance;
-    double ratio = at_least_zero(1 + gap * part / row->inuse.bytes);
+    double ratio =
+        at_least_zero(1 + gap * variance / total->inuse.bytes_variance / row->inuse.bytes);
     row->inuse.objects *= ratio;
     row->inuse.bytes *= ratio;
     row->inuse.requested_bytes *= ratio;
-    row->inuse.objects_variance *= at_least_zero(1 - part);
-    row->inuse.bytes_variance *= at_least_zero(1 - part);
+    row->inuse.objects_variance *=
+        spread_of_calibrated(variance, variance, &total->inuse) / variance;
 }
 
 void snapshot_calibrate(struct snapshot *snapshot, size_t exact_live_bytes)

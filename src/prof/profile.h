@@ -85,7 +85,8 @@ bool snapshot_take(struct snapshot *snapshot);
 void snapshot_free(struct snapshot *snapshot); // and its ages
 
 /* Shifts what rows say is in use so that they add up to the allocator's own exact count, each by its
- * part of the variance: what is known for sure stays, and no row's error grows. Nothing is done
+ * part of the variance: what is known for sure stays. Rows keep the variances of bytes that they had,
+ * which can be added up, and prof/spread says what is left of a sum. Nothing is done
  * where part of the heap was never open to sampling: after the profiler was off for a while, or
  * when the count is further off than chance explains (four standard errors); nor with less than
  * CALIBRATION_SAMPLES samples. */

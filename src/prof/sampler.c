@@ -104,17 +104,15 @@ static double one_minus_exp_of(double x)
     return p;
 }
 
-double sampler_probability(size_t object_bytes)
+double sampler_probability(size_t interval, size_t object_bytes)
 {
-    size_t interval = sampler_interval();
     return interval == 0 ? 0 : one_minus_exp_of((double)object_bytes / (double)interval);
 }
 
 /* An exponential distance of mean T, in whole objects of s bytes: floor(X/s) objects lie before the
  * one that holds the sampled byte. */
-int64_t sampler_draw(struct sampler *sampler, size_t object_bytes)
+int64_t sampler_draw(struct sampler *sampler, size_t interval, size_t object_bytes)
 {
-    size_t interval = sampler_interval();
     if (interval == 0)
         return -1;
     double distance = -log_of(next_unit(sampler)) * (double)interval;
@@ -122,7 +120,7 @@ int64_t sampler_draw(struct sampler *sampler, size_t object_bytes)
     return objects < (double)DRAW_MAX ? (int64_t)objects : DRAW_MAX;
 }
 
-bool sampler_toss(struct sampler *sampler, size_t object_bytes)
+bool sampler_toss(struct sampler *sampler, double probability)
 {
-    return next_unit(sampler) <= sampler_probability(object_bytes);
+    return next_unit(sampler) <= probability;
 }

@@ -37,13 +37,15 @@ HPM_INLINE uint32_t sampler_epoch(void)
 
 void sampler_init(struct sampler *sampler, uint64_t seed);
 
-/* How many objects of this size pass before one is a sample; negative when profiling is off. */
-int64_t sampler_draw(struct sampler *sampler, size_t object_bytes);
+/* How many objects of this size pass before one is a sample, at an interval; negative when that is
+ * 0. */
+int64_t sampler_draw(struct sampler *sampler, size_t interval, size_t object_bytes);
 
-/* One toss for a large block. */
-bool sampler_toss(struct sampler *sampler, size_t object_bytes);
+/* One toss, for a large block. */
+bool sampler_toss(struct sampler *sampler, double probability);
 
-/* p of an object of this size at the current interval. */
-double sampler_probability(size_t object_bytes);
+/* p of an object of this size at an interval; 0 when that is 0. Who draws and who weighs must name
+ * the same one: sampler_interval may change between. */
+double sampler_probability(size_t interval, size_t object_bytes);
 
 #endif

@@ -66,7 +66,7 @@ static bool can_be_raw(const struct snapshot *snapshot)
         return false;
     for (size_t i = 0; i < snapshot->row_count; i++) {
         const struct profile_row *row = &snapshot->rows[i];
-        double probability = sampler_probability(row->object_bytes);
+        double probability = sampler_probability(snapshot->interval_bytes, row->object_bytes);
         if (!is_scaled(&row->alloc, probability) ||
             (!is_calibrated && !is_scaled(rows_inuse(row, legacy.profile), probability)))
             return false;

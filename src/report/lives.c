@@ -132,8 +132,11 @@ void lives_put_lifetimes(struct output *output, const struct snapshot *snapshot,
     }
     output_text(output, "mean of the freed ");
     lives_put_duration(output, (uint64_t)(mean * 1e9));
-    output_text(output, " \xc2\xb1 ");
-    lives_put_duration(output, (uint64_t)(numbers_error_95(variance) * 1e9));
+    double error = numbers_error_95(lifetimes_mean_spread(&lifetimes, variance));
+    if (lifetimes.samples > 1) {
+        output_text(output, " \xc2\xb1 ");
+        lives_put_duration(output, (uint64_t)(error * 1e9));
+    }
     output_text(output, ", 99 % within ");
     lives_put_duration(output, lifetimes_quantile_ns(&lifetimes, 0.99));
     output_text(output, median == UINT64_MAX ? "; more than half of all still live"

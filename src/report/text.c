@@ -6,6 +6,7 @@
 #include "base/options.h"
 #include "base/print.h"
 #include "hpmalloc.h"
+#include "prof/spread.h"
 #include "report/account.h"
 #include "report/cuts.h"
 #include "report/frames.h"
@@ -53,11 +54,11 @@ static size_t requested_bytes(void)
     return share < 1 ? (size_t)((double)text.stats->live_bytes * share) : text.stats->live_bytes;
 }
 
-static void put_estimate(const struct estimate *estimate)
+static void put_estimate(double bytes, double spread)
 {
-    numbers_put_bytes(&text.output, estimate->bytes);
+    numbers_put_bytes(&text.output, bytes);
     output_text(&text.output, " \xc2\xb1 ");
-    numbers_put_bytes(&text.output, numbers_error_95(estimate->bytes_variance));
+    numbers_put_bytes(&text.output, numbers_error_95(spread));
 }
 
 /* The exact figure beside the estimate shows whether the samples can be trusted. */
@@ -80,7 +81,8 @@ static void put_total(void)
         [DUMP_PROFILE_PINNED] = "are free in slabs and held by live objects",
     };
     output_text(&text.output, "\nBy the samples ");
-    put_estimate(rows_estimate(&text.snapshot->total, text.profile));
+    const struct estimate *total = rows_estimate(&text.snapshot->total, text.profile);
+    put_estimate(total->bytes, spread_of(total->bytes, total->bytes_variance));
     output_print(&text.output, " (95 %%) %s", what[text.profile]);
     if (text.profile == DUMP_PROFILE_HEAP)
         put_exact();
@@ -153,6 +155,13 @@ static void put_labels(const struct label_set *labels)
                      labels->labels[i].value);
 }
 
+static double row_spread(const struct estimate *estimate)
+{
+    if (text.profile == DUMP_PROFILE_HEAP)
+        return spread_of_inuse(text.snapshot, estimate);
+    return spread_of(estimate->bytes, estimate->bytes_variance);
+}
+
 static void put_row(size_t number, const struct profile_row *row)
 {
     const struct estimate *estimate = rows_estimate(row, text.profile);
@@ -160,7 +169,7 @@ static void put_row(size_t number, const struct profile_row *row)
     if (text.profile == DUMP_PROFILE_HEAP)
         total *= text.snapshot->calibration;
     output_print(&text.output, "%5zu. ", number);
-    put_estimate(estimate);
+    put_estimate(estimate->bytes, row_spread(estimate));
     output_print(&text.output, "  %5.1f %%  %10.0f objects  %7lu samples",
                  total > 0 ? 100 * estimate->bytes / total : 0, estimate->objects,
                  estimate->samples);

@@ -3,6 +3,7 @@
  *
  *   truth SCENARIO PATH
  *   function NAME OBJECT_BYTES LIVE_OBJECTS ALLOC_OBJECTS INTERVAL    (one line a function)
+ *   peak NAME OBJECT_BYTES PEAK_OBJECTS PEAK_OBJECTS INTERVAL         (of the peak)
  *
  * OBJECT_BYTES is what the allocator charges for an object, INTERVAL that of its sampling. */
 #define _GNU_SOURCE
@@ -170,13 +171,47 @@ static void threads(void)
     memcpy(blocks, rows[ROWS / 2], sizeof(rows[0]));
 }
 
+static void tell_peak(const char *function, size_t bytes, size_t objects)
+{
+    printf("peak %s %zu %zu %zu %zu\n", function, hpm_nallocx(bytes), objects, objects,
+           hpm_profile_interval());
+}
+
+#define MAKE_PEAK(name, bytes, count)                                                              \
+    (name((bytes), (count)), tell_peak(#name, (bytes), (count)))
+
+/* Up to more than 1 GiB, down to less than 100 MiB, and up and down a bit with something else. */
+static void peak(void)
+{
+    enum { KEPT = 1000 };
+    hpm_profile_set_interval(512 << 10);
+    MAKE_PEAK(make_small, 1000, 200000);
+    MAKE_PEAK(make_page, 30000, 10000);
+    MAKE_PEAK(make_large, 100000, 3000);
+    MAKE_PEAK(make_huge, 40000000, 6);
+    free_blocks(KEPT, used, 1);
+    size_t first = used;
+    make_after(3000, 20000);
+    free_blocks(first, used, 2);
+    tell("make_small", 1000, KEPT, 200000, hpm_profile_interval());
+    tell("make_after", 3000, 10000, 20000, hpm_profile_interval());
+}
+
+static int dump(enum hpm_profile profile, enum hpm_format format, const char *path,
+                const char *ending)
+{
+    char whole[4096];
+    snprintf(whole, sizeof(whole), "%s%s", path, ending);
+    return hpm_profile_dump(profile, format, whole);
+}
+
 int main(int count, char **arguments)
 {
     static const struct {
         const char *name;
         void (*run)(void);
     } scenarios[] = {
-        {"sizes", sizes}, {"intervals", intervals}, {"resizes", resizes}, {"threads", threads}};
+        {"sizes", sizes}, {"intervals", intervals}, {"resizes", resizes}, {"threads", threads}, {"peak", peak}};
     if (count != 3)
         return 2;
     setvbuf(stdout, NULL, _IOLBF, 1024);
@@ -185,9 +220,7 @@ int main(int count, char **arguments)
         if (strcmp(arguments[1], scenarios[i].name) == 0)
             scenarios[i].run();
     }
-    char path[4096];
-    snprintf(path, sizeof(path), "%s.txt", arguments[2]);
-    int answer = hpm_profile_dump(HPM_PROFILE_HEAP, HPM_FORMAT_TEXT, path);
-    snprintf(path, sizeof(path), "%s.pb.gz", arguments[2]);
-    return answer != 0 || hpm_profile_dump(HPM_PROFILE_HEAP, HPM_FORMAT_PPROF, path) != 0;
+    return dump(HPM_PROFILE_HEAP, HPM_FORMAT_TEXT, arguments[2], ".txt") != 0 ||
+           dump(HPM_PROFILE_HEAP, HPM_FORMAT_PPROF, arguments[2], ".pb.gz") != 0 ||
+           dump(HPM_PROFILE_PEAK, HPM_FORMAT_PPROF, arguments[2], ".peak.pb.gz") != 0;
 }

@@ -50,7 +50,8 @@ class Fact:
 def run(scenario, folder):
     """The facts as the program states them, and the profile."""
     path = os.path.join(folder, scenario)
-    environment = dict(os.environ, HPMALLOC_SYMBOLIZE="on", HPMALLOC_QUIET="1")
+    environment = dict(os.environ, HPMALLOC_SYMBOLIZE="on", HPMALLOC_QUIET="1",
+                       HPMALLOC_SAMPLE_BUDGET="off")
     said = subprocess.run([PROGRAM, scenario, path], env=environment, timeout=120, check=True,
                           stdout=subprocess.PIPE, text=True).stdout
     lines = [line.split() for line in said.splitlines()]
@@ -138,6 +139,28 @@ def check_text(facts, text):
     report("sizes: the text names every function that holds memory", faults)
 
 
+def check_peak(folder):
+    """What was live at the peak, long after it, when little is."""
+    lines, profile, _ = run("peak", folder)
+    facts = facts_of(lines)
+    check_facts("peak", facts, profile)
+    at_peak = profileproto.Profile(os.path.join(folder, "peak.peak.pb.gz"))
+    parts = [Fact(words) for words in lines if words[0] == "peak"]
+    faults = []
+    for part in parts:
+        faults += part.faults(at_peak, "inuse_space", part.live, part.bytes)
+    report("peak: each part of it is within five standard errors", faults)
+    truth = sum(part.bytes * part.live for part in parts)
+    error = math.sqrt(sum(part.bytes ** 2 * part.live * part.objects_variance for part in parts))
+    total = at_peak.total("inuse_space")
+    report("peak: a gibibyte is remembered, and what came later is not in it",
+           [] if truth > 1 << 30 and abs(total - truth) < ERRORS * error and
+           at_peak.total("inuse_space", "make_after") == 0 and
+           profile.total("inuse_space") < 100 << 20
+           else ["%d at the peak, not %d ± %d; %d now" %
+                 (total, truth, error, profile.total("inuse_space"))])
+
+
 def check_go(folder):
     go = shutil.which("go")
     sentence = "sizes: go tool pprof reads the profile"
@@ -162,6 +185,7 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         for scenario in ("sizes", "intervals", "resizes", "threads"):
             check_scenario(scenario, folder)
+        check_peak(folder)
         check_go(folder)
     print("1..%d" % test_count)
     return fail_count != 0

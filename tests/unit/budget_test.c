@@ -51,7 +51,7 @@ TEST(budget, what_is_asked_for_anew_is_not_widened)
     sampler_widen(3);
     CHECK_EQUAL(sampler_interval(), 32768);
     CHECK_EQUAL(sampler_asked_interval(), 4096);
-    CHECK(sampler_probability(100) < 100.0 / 30000);
+    CHECK(sampler_probability(sampler_interval(), 100) < 100.0 / 30000);
     sampler_set_interval(8192);
     CHECK_EQUAL(sampler_interval(), 8192);
     CHECK_EQUAL(sampler_widened(), 0);

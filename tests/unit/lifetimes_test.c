@@ -64,10 +64,21 @@ TEST(lifetimes, the_interval_of_the_mean_holds_the_true_mean_95_times_in_100)
                 lifetimes_count(&l, 1 / p, (uint64_t)(seconds * 1e9));
         }
         double mean = lifetimes_mean(&l, &variance);
-        covered += fabs(mean - sum / OBJECTS) <= 1.96 * sqrt(variance);
+        covered += fabs(mean - sum / OBJECTS) <= 1.96 * sqrt(lifetimes_mean_spread(&l, variance));
     }
     printf("# covered %u of %d\n", covered, RUNS);
     CHECK(covered >= RUNS * 93 / 100 && covered <= RUNS * 97 / 100);
+}
+
+/* Student's 97.5 % quantile is 2.571 with 5 degrees of freedom, 2.045 with 29. */
+TEST(lifetimes, the_interval_of_few_samples_is_as_wide_as_students)
+{
+    struct lifetimes l = {.samples = 6};
+    CHECK(fabs(1.96 * sqrt(lifetimes_mean_spread(&l, 5)) - 2.571 * sqrt(6)) < 0.05);
+    l.samples = 30;
+    CHECK(fabs(1.96 * sqrt(lifetimes_mean_spread(&l, 29)) - 2.045 * sqrt(30)) < 0.01);
+    l.samples = 1;
+    CHECK(lifetimes_mean_spread(&l, 1) == 0);
 }
 
 TEST(lifetimes, the_quantile_is_the_end_of_its_bucket)

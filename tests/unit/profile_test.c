@@ -3,6 +3,7 @@
 
 #include "prof/profile.h"
 #include "prof/sampler.h"
+#include "prof/spread.h"
 #include "tap.h"
 
 #define FRAME __attribute__((noinline, noclone))
@@ -245,6 +246,28 @@ TEST(profile, calibration_leaves_alone_what_is_known_for_sure_and_makes_no_error
     snapshot_free(&before);
     for (size_t i = 0; i < array_count(tags); i++)
         profile_forget(tags[i]);
+}
+
+TEST(profile, the_interval_counts_two_samples_more_than_there_are)
+{
+    CHECK(spread_of(0, 0) == 0);
+    CHECK(fabs(spread_of(10 * 512.0, 10 * 512.0 * 512) - 12 * 512.0 * 512) < 1e-3);
+    CHECK(spread_of(1000, 0) == 0);
+}
+
+/* Of two alike half of the error goes; of one that is all that was sampled two samples are left, for
+ * what was not. */
+TEST(profile, a_calibrated_row_is_as_sure_as_the_others_make_it)
+{
+    double each = 1000, v = 100 * each * each;
+    struct snapshot snapshot = {.calibration = 1.1};
+    snapshot.total.inuse = (struct estimate){.bytes = 200 * each, .bytes_variance = 2 * v};
+    struct estimate row = {.bytes = 100 * each, .bytes_variance = v};
+    CHECK(fabs(spread_of_inuse(&snapshot, &row) / (v / 2 + each * each) - 1) < 1e-9);
+    snapshot.total.inuse = row;
+    CHECK(fabs(spread_of_inuse(&snapshot, &row) / (2 * each * each) - 1) < 1e-9);
+    snapshot.calibration = 1;
+    CHECK(spread_of_inuse(&snapshot, &row) == spread_of(row.bytes, v));
 }
 
 TEST(profile, a_count_that_chance_does_not_explain_calibrates_nothing)

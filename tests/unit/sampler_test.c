@@ -16,7 +16,7 @@ TEST(sampler, the_probability_is_1_minus_exp_of_minus_s_over_t)
         sampler_set_interval(intervals[i]);
         for (size_t bytes = 16; bytes < 64 * GiB; bytes += bytes / 3) {
             double should_be = exact_probability((double)bytes, (double)intervals[i]);
-            double is = sampler_probability(bytes);
+            double is = sampler_probability(sampler_interval(), bytes);
             if (fabs(is - should_be) > 1e-9 * should_be)
                 printf("# %zu bytes at %zu: %.15g, not %.15g\n", bytes, intervals[i], is,
                        should_be);
@@ -34,7 +34,7 @@ static void check_draws(size_t bytes, size_t interval, int draws)
     sampler_set_interval(interval);
     double sum = 0, none = 0, p = exact_probability((double)bytes, (double)interval);
     for (int i = 0; i < draws; i++) {
-        int64_t objects = sampler_draw(&sampler, bytes);
+        int64_t objects = sampler_draw(&sampler, sampler_interval(), bytes);
         CHECK(objects >= 0);
         sum += (double)objects;
         none += objects == 0;
@@ -64,9 +64,9 @@ TEST(sampler, a_block_is_sampled_with_the_probability_that_is_stated)
     sampler_init(&sampler, 99);
     sampler_set_interval(524288);
     for (size_t i = 0; i < array_count(sizes); i++) {
-        double hits = 0, p = sampler_probability(sizes[i]);
+        double hits = 0, p = sampler_probability(sampler_interval(), sizes[i]);
         for (int n = 0; n < TOSSES; n++)
-            hits += sampler_toss(&sampler, sizes[i]);
+            hits += sampler_toss(&sampler, p);
         if (fabs(hits / TOSSES - p) > 4 * sqrt(p * (1 - p) / TOSSES))
             tap_fail(__FILE__, __LINE__, "%zu bytes: %g, not %g", sizes[i], hits / TOSSES, p);
     }
@@ -78,7 +78,7 @@ TEST(sampler, a_huge_block_is_always_sampled)
     sampler_init(&sampler, 5);
     sampler_set_interval(65536);
     for (int i = 0; i < 10000; i++)
-        CHECK(sampler_toss(&sampler, 64 * MiB));
+        CHECK(sampler_toss(&sampler, sampler_probability(sampler_interval(), 64 * MiB)));
 }
 
 TEST(sampler, at_interval_0_nothing_is_sampled)
@@ -86,9 +86,9 @@ TEST(sampler, at_interval_0_nothing_is_sampled)
     struct sampler sampler;
     sampler_init(&sampler, 5);
     sampler_set_interval(0);
-    CHECK(sampler_draw(&sampler, 100) < 0);
-    CHECK(sampler_probability(100) == 0);
-    CHECK(!sampler_toss(&sampler, GiB));
+    CHECK(sampler_draw(&sampler, sampler_interval(), 100) < 0);
+    CHECK(sampler_probability(sampler_interval(), 100) == 0);
+    CHECK(!sampler_toss(&sampler, sampler_probability(sampler_interval(), GiB)));
     CHECK_EQUAL(sampler_interval(), 0);
 }
 
@@ -99,7 +99,7 @@ TEST(sampler, at_interval_1_every_object_is_a_sample)
     sampler_set_interval(1);
     int64_t passed = 0;
     for (int i = 0; i < 1000; i++)
-        passed += sampler_draw(&sampler, 64);
+        passed += sampler_draw(&sampler, sampler_interval(), 64);
     CHECK_EQUAL(passed, 0);
 }
 
@@ -125,8 +125,9 @@ TEST(sampler, different_seeds_draw_different_numbers_and_0_is_a_seed)
     int same = 0;
     int64_t largest = 0;
     for (int i = 0; i < 1000; i++) {
-        same += sampler_draw(&a, 16) == sampler_draw(&b, 16);
-        largest = sampler_draw(&zero, 16) > largest ? 1 : largest;
+        same +=
+            sampler_draw(&a, sampler_interval(), 16) == sampler_draw(&b, sampler_interval(), 16);
+        largest = sampler_draw(&zero, sampler_interval(), 16) > largest ? 1 : largest;
     }
     CHECK(same < 10);
     CHECK(largest > 0);
@@ -141,11 +142,11 @@ TEST(sampler, weights_of_1_over_p_make_estimates_unbiased)
     struct sampler sampler;
     sampler_init(&sampler, 77);
     sampler_set_interval(65536);
-    double p = sampler_probability(bytes), sum = 0, squares = 0;
+    double p = sampler_probability(sampler_interval(), bytes), sum = 0, squares = 0;
     for (int round = 0; round < ROUNDS; round++) {
         double estimate = 0;
-        for (int64_t at = sampler_draw(&sampler, bytes); at < OBJECTS;
-             at += 1 + sampler_draw(&sampler, bytes))
+        for (int64_t at = sampler_draw(&sampler, sampler_interval(), bytes); at < OBJECTS;
+             at += 1 + sampler_draw(&sampler, sampler_interval(), bytes))
             estimate += 1 / p;
         sum += estimate;
         squares += estimate * estimate;

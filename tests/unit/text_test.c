@@ -135,12 +135,13 @@ TEST(text, the_sizes_of_one_stack_are_one_row)
                                   fake_row(stack, 4 << 20, 1)};
     struct snapshot snapshot = fake_snapshot(rows, 3);
     CHECK(write_and_show(&snapshot, &fake_stats, DUMP_PROFILE_HEAP, true));
-    /* 16 MiB; the variances 9 and 16 add up to 25, and 1.96 * 5 = 9.8. */
+    /* 16 MiB; the variances 9 and 16 add up to 25, two more samples of 25/16 make it 29.9, and
+     * 1.96 * 5.47 = 10.7. */
     CHECK(
-        says("    1.   16.0 MiB \xc2\xb1    9.8 MiB   94.1 %           5 objects        4 samples\n"
+        says("    1.   16.0 MiB \xc2\xb1   10.7 MiB   94.1 %           5 objects        4 samples\n"
              "        one_caller+0x2\n        other_caller+0x2\n\n"));
     CHECK(
-        says("    2.    1.0 MiB \xc2\xb1    2.0 MiB    5.9 %           1 objects        2 samples\n"
+        says("    2.    1.0 MiB \xc2\xb1    3.4 MiB    5.9 %           1 objects        2 samples\n"
              "        [other]\n"));
     CHECK(strstr(shown, "    3. ") == NULL);
 }
