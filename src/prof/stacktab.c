@@ -209,27 +209,55 @@ struct sums stacktab_live_sums(const struct site_counts *counts)
     };
 }
 
-/* Takes the site's lock, and in a freeze keeps the counts of its beginning. */
-static void acquire_site(struct site *site)
+static struct site_counts counts_locked(const struct site *site)
 {
-    lock_acquire(&site->lock);
+    struct site_counts counts = {.alloc = site->alloc, .peak = site->peak};
+    if (site->past != NULL) {
+        counts.freed = site->past->freed;
+        counts.freed_seconds = site->past->freed_seconds;
+    }
+    return counts;
+}
+
+/* The counts, with what was live at a peak: if nothing has changed since, that is what is live now. */
+static struct site_counts counts_at_locked(const struct site *site, uint32_t peak_epoch)
+{
+    struct site_counts counts = counts_locked(site);
+    if ((int32_t)(site->peak_epoch - peak_epoch) < 0)
+        counts.peak = stacktab_live_sums(&counts);
+    return counts;
+}
+
+static struct site_past *past_locked(struct site *site)
+{
+    if (site->past == NULL)
+        site->past = cost_meta_alloc(sizeof(*site->past));
+    return site->past;
+}
+
+/* In a freeze keeps the counts of its beginning. Without memory for it the freeze shows later ones. */
+static void keep_frozen_locked(struct site *site)
+{
     /* Acquire: pairs with the release in stacktab_freeze. */
     uint32_t epoch = atomic_load_explicit(&stacktab.freeze_epoch, memory_order_acquire);
-    if (unlikely(epoch % 2 == 1 && site->frozen_epoch != epoch)) {
-        site->frozen = site->counts;
-        if ((int32_t)(site->peak_epoch - stacktab.frozen_peak_epoch) < 0)
-            site->frozen.peak = stacktab_live_sums(&site->counts);
-        site->frozen_epoch = epoch;
+    if (likely(epoch % 2 == 0))
+        return;
+    struct site_past *past = past_locked(site);
+    if (past != NULL && past->frozen_epoch != epoch) {
+        past->frozen = counts_at_locked(site, stacktab.frozen_peak_epoch);
+        past->frozen_epoch = epoch;
     }
 }
 
 /* For a change: what was live at the peak is kept, if the peak is since the last one. */
 static void acquire_site_to_count(struct site *site)
 {
-    acquire_site(site);
+    lock_acquire(&site->lock);
+    keep_frozen_locked(site);
     uint32_t epoch = atomic_load_explicit(&stacktab.peak_epoch, memory_order_relaxed);
     if (site->peak_epoch != epoch) {
-        site->counts.peak = stacktab_live_sums(&site->counts);
+        struct site_counts counts = counts_locked(site);
+        site->peak = stacktab_live_sums(&counts);
         site->peak_epoch = epoch;
     }
 }
@@ -250,17 +278,8 @@ static void add_sample(struct sums *sums, double weight, size_t requested_bytes)
 void stacktab_charge(struct site *site, double weight, size_t requested_bytes)
 {
     acquire_site_to_count(site);
-    add_sample(&site->counts.alloc, weight, requested_bytes);
+    add_sample(&site->alloc, weight, requested_bytes);
     lock_release(&site->lock);
-}
-
-/* Most sites of most programs never see a free. */
-static void count_lifetime(struct site *site, double weight, uint64_t age_ns)
-{
-    if (site->lifetimes == NULL)
-        site->lifetimes = cost_meta_alloc(sizeof(*site->lifetimes));
-    if (site->lifetimes != NULL)
-        lifetimes_count(site->lifetimes, weight, age_ns);
 }
 
 void stacktab_lifetimes(const struct stack *stack, struct lifetimes *sum)
@@ -270,19 +289,32 @@ void stacktab_lifetimes(const struct stack *stack, struct lifetimes *sum)
     *sum = (struct lifetimes){0};
     for (; site != NULL; site = site->next) {
         lock_acquire(&site->lock);
-        if (site->lifetimes != NULL)
-            lifetimes_add(sum, site->lifetimes);
+        if (site->past != NULL)
+            lifetimes_add(sum, &site->past->lifetimes);
         lock_release(&site->lock);
     }
 }
 
-void stacktab_discharge(struct site *site, double weight, size_t requested_bytes,
-                        uint64_t age_ns)
+/* Without memory to count what was freed it never was: what is live stays right. */
+static void take_back(struct sums *sums, double weight, size_t requested_bytes)
+{
+    sums->objects -= weight;
+    sums->variance -= weight * (weight - 1);
+    sums->requested_bytes -= weight * (double)requested_bytes;
+    sums->samples--;
+}
+
+void stacktab_discharge(struct site *site, double weight, size_t requested_bytes, uint64_t age_ns)
 {
     acquire_site_to_count(site);
-    add_sample(&site->counts.freed, weight, requested_bytes);
-    site->counts.freed_seconds += weight * (double)age_ns / 1e9;
-    count_lifetime(site, weight, age_ns);
+    struct site_past *past = past_locked(site);
+    if (past != NULL) {
+        add_sample(&past->freed, weight, requested_bytes);
+        past->freed_seconds += weight * (double)age_ns / 1e9;
+        lifetimes_count(&past->lifetimes, weight, age_ns);
+    } else {
+        take_back(&site->alloc, weight, requested_bytes);
+    }
     lock_release(&site->lock);
 }
 
@@ -299,8 +331,12 @@ void stacktab_thaw(void)
 
 struct site_counts stacktab_frozen_counts(struct site *site)
 {
-    acquire_site(site);
-    struct site_counts counts = site->frozen;
+    lock_acquire(&site->lock);
+    const struct site_past *past = site->past;
+    uint32_t epoch = atomic_load_explicit(&stacktab.freeze_epoch, memory_order_relaxed);
+    struct site_counts counts = past != NULL && past->frozen_epoch == epoch
+                                    ? past->frozen
+                                    : counts_at_locked(site, stacktab.frozen_peak_epoch);
     lock_release(&site->lock);
     return counts;
 }

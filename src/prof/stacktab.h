@@ -50,6 +50,16 @@ struct site_counts {
     double freed_seconds; // weights times lifetimes
 };
 
+/* What most sites never need: made at the first free, or when a site changes during a freeze. */
+struct site_past {
+    struct sums freed;
+    double freed_seconds;
+    struct lifetimes lifetimes;
+    uint32_t frozen_epoch; // `frozen` is of this freeze
+    struct site_counts frozen;
+};
+
+/* Two cache lines: with a stack and a record for each sample, all that a large heap's profile takes. */
 struct site {
     struct site *next; // of the same stack
     struct site *next_site;
@@ -59,12 +69,12 @@ struct site {
     struct lock lock;
 
     /* Guarded by lock. */
-    uint32_t frozen_epoch; // `frozen` is of this freeze
-    uint32_t peak_epoch;   // counts.peak is of this peak; older: nothing has changed since the peak
-    struct site_counts counts;
-    struct site_counts frozen;
-    struct lifetimes *lifetimes; // NULL: nothing was freed yet, or no memory for it
+    uint32_t peak_epoch; // `peak` is of this peak; older: nothing has changed since the peak
+    struct sums alloc;
+    struct sums peak;       // live when live bytes stood highest
+    struct site_past *past; // NULL: nothing was freed yet, and nothing frozen
 };
+static_assert(sizeof(struct site) <= 128, "memory is given out in whole cache lines");
 
 /* False: no memory for the tables; samples will be lost and counted. */
 bool stacktab_init(void);

@@ -10,7 +10,7 @@ import tempfile
 
 PROGRAM = os.path.join(os.environ.get("top_builddir", "."), "tests/prof/crowd")
 LIVE_MIB = 1100  # above a gibibyte
-WAYS = (100, 1000)
+WAYS = (100, 1000, 1 << 24)
 
 test_count = fail_count = 0
 
