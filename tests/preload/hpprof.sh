@@ -147,18 +147,22 @@ assert rows[0]["variable"] == "HPMALLOC_SAMPLE_INTERVAL" and rows[0]["default"] 
 }
 
 check "every command has help with an example" helps
-for command in run dump options; do
+for command in run dump top tree peek options; do
     check "$command has help with an example" helps "$command"
 done
 check "the version is the library's" grep -qx "hpprof [0-9.]*" <("$hpprof" --version)
 check "no command is a misuse" fails_with 2 "no command"
-check "an unknown command is a misuse" fails_with 2 "'leaks'" leaks
+check "an unknown command is a misuse" fails_with 2 "'nothing'" nothing
 check "run without a program is a misuse" fails_with 2 "no program" run --quiet 1
 check "run with an unknown option is a misuse" fails_with 2 "'--sample'" run --sample 1 true
 check "run with a bad value is a misuse" fails_with 2 "takes 0 or 1" run --quiet 2 true
 check "run with a missing value is a misuse" fails_with 2 "--quiet needs a value" run --quiet
 check "run says when there is no such program" fails_with 1 "/no/such" run --library "$library" /no/such
 check "run says when there is no such library" fails_with 1 "/no/lib.so" run --library /no/lib.so true
+check "top without a file is a misuse" fails_with 2 "takes one file" top
+check "top with an unknown option is a misuse" fails_with 2 "'--colour'" top --colour x
+check "top with a bad expression is a misuse" fails_with 2 "'(a'" top --focus "(a" x
+check "top says when there is no such file" fails_with 1 "/no/such" top /no/such
 check "dump without a number is a misuse" fails_with 2 "'x1'" dump x1
 check "dump of two is a misuse" fails_with 2 "one process id" dump 1 2
 check "dump says when there is no such process" fails_with 1 "there is no process" dump 2147483646

@@ -1,4 +1,4 @@
-/* hpprof: runs programs under the library, and asks them for profiles.
+/* hpprof: runs programs under the library, asks them for profiles, and reads these.
  *
  * A command is one file, and gets its arguments with its own name first. It returns the exit
  * status: STATUS_DONE, STATUS_FAILED when it could not, STATUS_MISUSED when it was called wrongly.
@@ -16,6 +16,9 @@ enum { STATUS_DONE = 0, STATUS_FAILED = 1, STATUS_MISUSED = 2 };
 int command_run(int count, char **arguments);
 int command_dump(int count, char **arguments);
 int command_options(int count, char **arguments);
+int command_top(int count, char **arguments);
+int command_tree(int count, char **arguments);
+int command_peek(int count, char **arguments);
 
 /* One line on stderr; each returns the status of its name. */
 int failed(const char *format, ...) __attribute__((format(printf, 1, 2)));

@@ -13,6 +13,9 @@ struct command {
 static const struct command commands[] = {
     {"run", "run a program under hpmalloc", command_run},
     {"dump", "ask a running process for a profile", command_dump},
+    {"top", "what holds memory, by function", command_top},
+    {"tree", "each function between its callers and callees", command_tree},
+    {"peek", "the same for functions of a name", command_peek},
     {"options", "list the options of the library", command_options},
 };
 
@@ -77,7 +80,7 @@ static int run(const struct command *command, int count, char **arguments)
 int main(int count, char **arguments)
 {
     if (count < 2)
-        return misused("no command; there are run, dump and options");
+        return misused("no command");
     if (is_help(arguments[1]))
         return help();
     if (strcmp(arguments[1], "--version") == 0)
@@ -86,5 +89,5 @@ int main(int count, char **arguments)
         if (strcmp(arguments[1], commands[i].name) == 0)
             return run(&commands[i], count - 1, arguments + 1);
     }
-    return misused("there is no command '%s'; there are run, dump and options", arguments[1]);
+    return misused("there is no command '%s'", arguments[1]);
 }
