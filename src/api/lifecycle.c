@@ -15,6 +15,7 @@
 #include "heap/pageheap.h"
 #include "heap/pagemap.h"
 #include "prof/profile.h"
+#include "prof/record.h"
 #include "prof/unwind.h"
 #include "report/dump.h"
 #include "report/keeper.h"
@@ -211,6 +212,7 @@ __attribute__((constructor(101))) static void start_library(void)
     dump_init();
     start_profiler();
     if (options_program_matches(NULL)) {
+        record_init(option_text(OPTION_RECORD));
         install_dump_signal();
         keeper_init(pageheap_used_bytes);
     }

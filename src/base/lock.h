@@ -19,6 +19,7 @@ enum lock_rank {
     LOCK_CENTRAL,
     LOCK_PAGEHEAP,
     LOCK_UNWIND,
+    LOCK_RECORD,
     LOCK_STACKTAB,
     LOCK_LIVETAB,
     LOCK_META,

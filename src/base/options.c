@@ -45,8 +45,7 @@ const struct option option_table[OPTION_COUNT] = {
                             .kind = OPTION_SET,
                             .choices = "pprof text legacy collapsed",
                             .initial = "pprof",
-                            .accepted =
-                                "pprof, text, legacy, collapsed, or several with commas",
+                            .accepted = "pprof, text, legacy, collapsed, or several with commas",
                             .help = "pprof (.pb.gz), text (.txt, for reading), legacy (.heap, for "
                                     "google-pprof and jeprof), collapsed (.folded, for flame "
                                     "graphs); several with commas"},
@@ -140,6 +139,11 @@ const struct option option_table[OPTION_COUNT] = {
                       .initial = "off",
                       .accepted = "text, json or off",
                       .help = "print statistics on stderr when the program ends normally"},
+    [OPTION_RECORD] = {.name = "RECORD",
+                       .kind = OPTION_TEXT,
+                       .accepted = "a path of at most 4000 characters",
+                       .help = "keep the live-sample table in this file (%e program, %p pid), "
+                               "readable after a crash: hpprof dump --record FILE"},
     [OPTION_QUIET] = {.name = "QUIET",
                       .kind = OPTION_SWITCH,
                       .initial = "0",

@@ -26,6 +26,7 @@ enum option_id {
     OPTION_RELEASE,
     OPTION_PROGRAM,
     OPTION_STATS,
+    OPTION_RECORD,
     OPTION_QUIET,
     OPTION_COUNT
 };

@@ -13,6 +13,10 @@
 #include <time.h>
 #include <unistd.h>
 
+#ifndef MADV_WIPEONFORK
+#define MADV_WIPEONFORK 18
+#endif
+
 static counter calls[OS_CALL_COUNT];
 
 static void count(enum os_call call)
@@ -129,6 +133,34 @@ void *os_map_file(int fd, size_t bytes)
     return start == MAP_FAILED ? NULL : start;
 }
 
+bool os_map_shared(void *target, int fd, size_t offset, size_t bytes)
+{
+    int saved = errno;
+    count(OS_CALL_MAP);
+    void *start =
+        mmap(target, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, (off_t)offset);
+    errno = saved;
+    return start != MAP_FAILED;
+}
+
+static bool advise(void *start, size_t bytes, int advice)
+{
+    int saved = errno;
+    bool done = madvise(start, bytes, advice) == 0;
+    errno = saved;
+    return done;
+}
+
+bool os_keep_from_children(void *start, size_t bytes)
+{
+    return advise(start, bytes, MADV_DONTFORK);
+}
+
+bool os_clear_in_children(void *start, size_t bytes)
+{
+    return advise(start, bytes, MADV_WIPEONFORK);
+}
+
 void os_unmap(void *start, size_t bytes)
 {
     int saved = errno;
@@ -139,11 +171,8 @@ void os_unmap(void *start, size_t bytes)
 
 bool os_release(void *start, size_t bytes)
 {
-    int saved = errno;
     count(OS_CALL_RELEASE);
-    bool done = madvise(start, bytes, MADV_DONTNEED) == 0;
-    errno = saved;
-    return done;
+    return advise(start, bytes, MADV_DONTNEED);
 }
 
 bool os_resize(void *start, size_t old_bytes, size_t new_bytes)

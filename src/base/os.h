@@ -22,6 +22,15 @@ void *os_reserve(size_t bytes);
  * beyond its new end must not be touched. */
 void *os_map_file(int fd, size_t bytes);
 
+/* Puts pages of a file onto pages already mapped, for all to see and to outlive the process. False:
+ * nothing changed. */
+bool os_map_shared(void *target, int fd, size_t offset, size_t bytes);
+
+/* In children of fork the pages are not there, or read as zeroes. False: they will be shared, or
+ * copied. */
+bool os_keep_from_children(void *start, size_t bytes);
+bool os_clear_in_children(void *start, size_t bytes);
+
 void os_unmap(void *start, size_t bytes);
 
 /* Gives the pages of a mapping back to the kernel; they read as zeroes afterwards. False when the

@@ -54,10 +54,9 @@ static uint32_t sum_up(struct ages *ages)
 }
 
 /* `next` counts what was placed; a stack has no more room than was counted. */
-static void place_samples(struct ages *ages, uint32_t *next, uint32_t last_tag)
+static void place_samples(struct ages *ages, uint32_t *next, uint32_t last_tag, uint64_t now)
 {
     struct sample sample;
-    uint64_t now = os_clock_coarse_ns();
     for (uint32_t tag = 1; tag <= last_tag; tag++) {
         if (!livetab_peek(tag, &sample) || stack_number(sample.site) > ages->stack_count)
             continue;
@@ -73,7 +72,7 @@ static void place_samples(struct ages *ages, uint32_t *next, uint32_t last_tag)
 }
 
 /* Room that samples left which went between the two passes is at the young end, with no weight. */
-static bool fill(struct ages *ages, uint32_t last_tag)
+static bool fill(struct ages *ages, uint32_t last_tag, uint64_t now)
 {
     uint32_t count = sum_up(ages);
     size_t next_bytes = (ages->stack_count + 1) * sizeof(uint32_t);
@@ -81,13 +80,18 @@ static bool fill(struct ages *ages, uint32_t last_tag)
     ages->all = os_map(ages->all_bytes);
     uint32_t *next = os_map(next_bytes);
     if (ages->all != NULL && next != NULL)
-        place_samples(ages, next, last_tag);
+        place_samples(ages, next, last_tag, now);
     if (next != NULL)
         os_unmap(next, next_bytes);
     return ages->all != NULL && next != NULL;
 }
 
 bool ages_take(struct ages *ages)
+{
+    return ages_take_as_of(ages, os_clock_coarse_ns());
+}
+
+bool ages_take_as_of(struct ages *ages, uint64_t now_ns)
 {
     uint32_t last_tag = livetab_last_tag();
     *ages = (struct ages){.stack_count = (uint32_t)stacktab_stack_count()};
@@ -96,7 +100,7 @@ bool ages_take(struct ages *ages)
     if (ages->first == NULL)
         return false;
     count_samples(ages, last_tag);
-    if (!fill(ages, last_tag)) {
+    if (!fill(ages, last_tag, now_ns)) {
         ages_free(ages);
         return false;
     }

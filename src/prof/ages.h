@@ -33,6 +33,8 @@ struct age_list {
 };
 
 bool ages_take(struct ages *ages);
+bool ages_take_as_of(struct ages *ages, uint64_t now_ns); // as os_clock_coarse_ns
+
 void ages_free(struct ages *ages);
 /* Empty for a table never taken. */
 struct age_list ages_of(const struct ages *ages, const struct stack *stack);

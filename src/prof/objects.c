@@ -19,6 +19,8 @@ static struct {
     uint64_t next_refresh_ns;
 } loaded;
 
+static _Atomic uint32_t generation;
+
 /* The number of objects that start at or before the address. */
 static size_t count_upto(uintptr_t address)
 {
@@ -201,10 +203,17 @@ static bool add_later(const struct mapping *mapping)
     object.copy = file.start;
     object.copy_bytes = file.bytes;
     object.identity = identity_of(mapping);
-    if (insert(&object))
+    if (insert(&object)) {
+        atomic_fetch_add_explicit(&generation, 1, memory_order_relaxed);
         return true;
+    }
     elffile_close(&file);
     return false;
+}
+
+uint32_t objects_generation(void)
+{
+    return atomic_load_explicit(&generation, memory_order_relaxed);
 }
 
 static struct loaded_object *find_mapped(const struct mapping *mapping)

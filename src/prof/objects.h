@@ -42,6 +42,9 @@ void objects_distrust_start(void);
 /* The object whose code holds the address, or NULL. */
 const struct loaded_object *objects_find(uintptr_t address);
 
+/* Rises when objects were found that came later than the start. Lock: none. */
+uint32_t objects_generation(void);
+
 /* Looks what was loaded and unloaded since. False: it did so in vain too recently, and is not to do
  * it `at_once`. */
 bool objects_refresh(bool at_once);

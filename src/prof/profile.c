@@ -3,6 +3,7 @@
 #include "base/options.h"
 #include "base/os.h"
 #include "prof/livetab.h"
+#include "prof/record.h"
 #include "prof/sampler.h"
 #include "prof/spread.h"
 #include "prof/unwind.h"
@@ -36,6 +37,7 @@ static void watch_peak(int64_t live, uint64_t clock_ns)
                                                     memory_order_relaxed));
     atomic_store_explicit(&peak_clock_ns, clock_ns, memory_order_relaxed);
     stacktab_mark_peak();
+    record_mark_peak(clock_ns);
 }
 
 static void count_requested(const struct sample *sample, int sign)
@@ -63,6 +65,7 @@ sample_tag profile_record(size_t requested_bytes, size_t object_bytes, double pr
     sample->birth_ns = os_clock_coarse_ns();
     livetab_publish(sample, site);
     stacktab_charge(site, sample->weight, requested_bytes);
+    record_sample(tag, sample, sampler_interval(), counter_get(&lost_samples));
     count_bytes(&alloc_bytes, sample, 1);
     watch_peak(count_bytes(&live_bytes, sample, 1), sample->birth_ns);
     count_requested(sample, 1);
@@ -78,6 +81,7 @@ void profile_forget(sample_tag tag)
                        os_clock_coarse_ns() - sample->birth_ns);
     count_bytes(&live_bytes, sample, -1);
     count_requested(sample, -1);
+    record_forget(tag);
     livetab_free(tag);
 }
 
@@ -243,6 +247,7 @@ size_t profile_live_count(void)
 void profile_fork_prepare(void)
 {
     unwind_cache_fork_prepare();
+    record_fork_prepare();
     labels_fork_prepare();
     stacktab_fork_prepare();
     livetab_fork_prepare();
@@ -253,6 +258,7 @@ void profile_fork_parent(void)
     livetab_fork_parent();
     stacktab_fork_parent();
     labels_fork_parent();
+    record_fork_parent();
     unwind_cache_fork_parent();
 }
 
@@ -261,5 +267,6 @@ void profile_fork_child(void)
     livetab_fork_child();
     stacktab_fork_child();
     labels_fork_child();
+    record_fork_child();
     unwind_cache_fork_child();
 }

@@ -4,6 +4,7 @@
 
 #include "prof/cost.h"
 #include "base/os.h"
+#include "base/shared.h"
 
 enum { FIRST_BUCKETS = 256, SITES_MAX = 1 << 18 };
 
@@ -154,6 +155,20 @@ static struct site *add_site_locked(struct site *_Atomic *list, const struct sta
     return site;
 }
 
+static struct site *intern_other_locked(size_t object_bytes)
+{
+    struct site *site = find_site(&stacktab.other_sites, object_bytes, NULL);
+    return site != NULL ? site : add_site_locked(&stacktab.other_sites, NULL, object_bytes, NULL);
+}
+
+struct site *stacktab_intern_other(size_t object_bytes)
+{
+    lock_acquire(&stacktab.lock);
+    struct site *site = intern_other_locked(object_bytes);
+    lock_release(&stacktab.lock);
+    return site;
+}
+
 static struct site *intern_locked(uint64_t hash, const uintptr_t *frames, size_t depth,
                                   enum stack_end end, size_t object_bytes,
                                   const struct label_set *labels)
@@ -170,8 +185,7 @@ static struct site *intern_locked(uint64_t hash, const uintptr_t *frames, size_t
     if (site != NULL)
         return site;
     counter_add(&stacktab.other_samples, 1);
-    site = find_site(&stacktab.other_sites, object_bytes, NULL);
-    return site != NULL ? site : add_site_locked(&stacktab.other_sites, NULL, object_bytes, NULL);
+    return intern_other_locked(object_bytes);
 }
 
 struct site *stacktab_intern(const uintptr_t *frames, size_t depth, enum stack_end end,
@@ -267,6 +281,60 @@ void stacktab_mark_peak(void)
     atomic_fetch_add_explicit(&stacktab.peak_epoch, 1, memory_order_relaxed);
 }
 
+uint32_t stacktab_peak_epoch(void)
+{
+    return atomic_load_explicit(&stacktab.peak_epoch, memory_order_relaxed);
+}
+
+static void copy_to_mirror(const struct site *site)
+{
+    struct site_mirror *mirror = site->mirror != 0 ? shared_at(site->mirror) : NULL;
+    if (mirror == NULL)
+        return;
+    mirror->counts = counts_locked(site);
+    mirror->peak_epoch = site->peak_epoch;
+    if (site->past != NULL)
+        mirror->lifetimes = site->past->lifetimes;
+}
+
+static void release_site_counted(struct site *site)
+{
+    copy_to_mirror(site);
+    lock_release(&site->lock);
+}
+
+static void add_sums(struct sums *sum, const struct sums *sums)
+{
+    sum->objects += sums->objects;
+    sum->variance += sums->variance;
+    sum->requested_bytes += sums->requested_bytes;
+    sum->samples += sums->samples;
+}
+
+bool stacktab_add(struct site *site, const struct site_counts *counts,
+                  const struct lifetimes *lifetimes)
+{
+    lock_acquire(&site->lock);
+    struct site_past *past = past_locked(site);
+    if (past != NULL) {
+        add_sums(&site->alloc, &counts->alloc);
+        add_sums(&site->peak, &counts->peak);
+        add_sums(&past->freed, &counts->freed);
+        past->freed_seconds += counts->freed_seconds;
+        lifetimes_add(&past->lifetimes, lifetimes);
+    }
+    lock_release(&site->lock);
+    return past != NULL;
+}
+
+void stacktab_set_mirror(struct site *site, uint32_t mirror)
+{
+    lock_acquire(&site->lock);
+    owner_store(&site->mirror, mirror);
+    copy_to_mirror(site);
+    lock_release(&site->lock);
+}
+
 static void add_sample(struct sums *sums, double weight, size_t requested_bytes)
 {
     sums->objects += weight;
@@ -279,7 +347,7 @@ void stacktab_charge(struct site *site, double weight, size_t requested_bytes)
 {
     acquire_site_to_count(site);
     add_sample(&site->alloc, weight, requested_bytes);
-    lock_release(&site->lock);
+    release_site_counted(site);
 }
 
 void stacktab_lifetimes(const struct stack *stack, struct lifetimes *sum)
@@ -315,7 +383,7 @@ void stacktab_discharge(struct site *site, double weight, size_t requested_bytes
     } else {
         take_back(&site->alloc, weight, requested_bytes);
     }
-    lock_release(&site->lock);
+    release_site_counted(site);
 }
 
 void stacktab_freeze(void)

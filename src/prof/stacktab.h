@@ -50,6 +50,13 @@ struct site_counts {
     double freed_seconds; // weights times lifetimes
 };
 
+/* A copy of what a site counts, where it outlives the process. */
+struct site_mirror {
+    struct site_counts counts;
+    struct lifetimes lifetimes;
+    uint32_t peak_epoch; // counts.peak is of this peak
+};
+
 /* What most sites never need: made at the first free, or when a site changes during a freeze. */
 struct site_past {
     struct sums freed;
@@ -70,6 +77,7 @@ struct site {
 
     /* Guarded by lock. */
     uint32_t peak_epoch; // `peak` is of this peak; older: nothing has changed since the peak
+    uint32_t mirror;     // place of a struct site_mirror in base/shared; 0: none
     struct sums alloc;
     struct sums peak;       // live when live bytes stood highest
     struct site_past *past; // NULL: nothing was freed yet, and nothing frozen
@@ -83,6 +91,10 @@ bool stacktab_init(void);
 struct site *stacktab_intern(const uintptr_t *frames, size_t depth, enum stack_end end,
                              size_t object_bytes, const struct label_set *labels);
 
+/* The site `[other]` of a size, for who knows of one already. Fails: NULL when memory is lacking.
+ */
+struct site *stacktab_intern_other(size_t object_bytes);
+
 /* One sample of weight `weight` = 1/p was taken, or its object freed. */
 void stacktab_charge(struct site *site, double weight, size_t requested_bytes);
 void stacktab_discharge(struct site *site, double weight, size_t requested_bytes,
@@ -91,6 +103,15 @@ void stacktab_discharge(struct site *site, double weight, size_t requested_bytes
 /* Live bytes have never been more than now. Samples that other threads are just counting may be in
  * or out. */
 void stacktab_mark_peak(void);
+
+uint32_t stacktab_peak_epoch(void);
+
+/* Adds what was counted elsewhere. Fails: false when memory is lacking. */
+bool stacktab_add(struct site *site, const struct site_counts *counts,
+                  const struct lifetimes *lifetimes);
+
+/* From now on the site's counts are copied there after every change; 0: nowhere. */
+void stacktab_set_mirror(struct site *site, uint32_t mirror);
 
 /* One freeze at a time: callers serialize. */
 void stacktab_freeze(void);

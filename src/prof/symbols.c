@@ -38,6 +38,8 @@ static struct {
     size_t count;
 } pass;
 
+static const struct mapping_list *others_mappings; // NULL: names are for this process
+
 size_t symbols_name_length(const char *name)
 {
     return strcspn(name, "@");
@@ -233,10 +235,25 @@ static bool is_deleted(const char *path)
     return length > mark_length && strcmp(path + length - mark_length, DELETED_MARK) == 0;
 }
 
+/* The file may be another by now than the one that was mapped. */
+static bool open_others_mapping(const struct mapping *mapping, struct elffile *file)
+{
+    uint8_t id[BUILD_ID_BYTES_MAX];
+    if (mapping->path[0] != '/' || !elffile_open(file, mapping->path))
+        return false;
+    size_t bytes = elffile_build_id(file, id, sizeof(id));
+    if (bytes == mapping->build_id_bytes && memcmp(id, mapping->build_id, bytes) == 0)
+        return true;
+    elffile_close(file);
+    return false;
+}
+
 /* The main program's file can be had even when its name is gone. */
 static bool open_mapping(const struct symbol_table *table, const struct mapping *mapping,
                          struct elffile *file)
 {
+    if (others_mappings != NULL)
+        return open_others_mapping(mapping, file);
     if (mapping->path[0] != '/')
         return elffile_wrap(file, (const void *)mapping->start, mapping->limit - mapping->start);
     if (mapping == table->mappings && is_deleted(mapping->path))
@@ -326,10 +343,27 @@ static bool collect_symbols(struct symbol_table *table, const uintptr_t *address
     return done;
 }
 
+void symbols_use_mappings(const struct mapping_list *list)
+{
+    others_mappings = list;
+}
+
+static bool copy_mappings(struct mapping_list *list)
+{
+    size_t bytes = others_mappings->count * sizeof(struct mapping);
+    *list = (struct mapping_list){.mapped_bytes = max_size(bytes, 1)};
+    list->mappings = os_map(list->mapped_bytes);
+    if (list->mappings == NULL)
+        return false;
+    memcpy(list->mappings, others_mappings->mappings, bytes);
+    list->count = others_mappings->count;
+    return true;
+}
+
 static bool read_mappings(struct symbol_table *table)
 {
     static struct mapping_list list;
-    bool done = mappings_read(&list, MAPS_PATH);
+    bool done = others_mappings != NULL ? copy_mappings(&list) : mappings_read(&list, MAPS_PATH);
     table->mappings = list.mappings;
     table->mapping_count = list.count;
     table->mappings_mapped_bytes = list.mapped_bytes;

@@ -43,6 +43,11 @@ bool symbols_resolve(struct symbol_table *table, const uintptr_t *addresses, siz
 const struct symbol *symbols_find(const struct symbol_table *table, uintptr_t address);
 void symbols_free(struct symbol_table *table);
 
+/* For who looks at another process, or one that is gone: from now on names are found in the files
+ * of this list, those that are still what they were (by build id), and not in this process's own.
+ */
+void symbols_use_mappings(const struct mapping_list *list);
+
 /* A name's length without the version that a symbol table may put behind it (`read@@GLIBC_2.2`). */
 size_t symbols_name_length(const char *name);
 

@@ -61,9 +61,11 @@ static void put_estimate(double bytes, double spread)
     numbers_put_bytes(&text.output, numbers_error_95(spread));
 }
 
-/* The exact figure beside the estimate shows whether the samples can be trusted. */
+/* Beside the estimate it shows whether the samples can be trusted. */
 static void put_exact(void)
 {
+    if (text.stats == NULL)
+        return;
     output_text(&text.output, "; by exact count ");
     numbers_put_bytes(&text.output, (double)text.stats->live_bytes);
     if (text.snapshot->calibration != 1)
@@ -201,8 +203,10 @@ static bool write_all(const struct row_set *set, const struct row_order *order, 
     output_begin(&text.output, fd);
     put_title();
     put_cuts();
-    output_text(&text.output, "\n");
-    account_print(&text.output, text.stats, requested_bytes());
+    if (text.stats != NULL) {
+        output_text(&text.output, "\n");
+        account_print(&text.output, text.stats, requested_bytes());
+    }
     put_total();
     if (text.profile == DUMP_PROFILE_HEAP)
         lives_put_summary(&text.output, text.snapshot, set, order);

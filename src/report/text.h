@@ -12,7 +12,8 @@
 #include "report/stats.h"
 
 /* `profile` (DUMP_PROFILE_) decides whether live or all allocated bytes are shown. The table holds
- * the snapshot's call addresses. False: a write failed, or no memory; errno says which. */
+ * the snapshot's call addresses. `stats` NULL: there is no account, for nobody counted. False: a
+ * write failed, or no memory; errno says which. */
 bool text_write(int fd, const struct snapshot *snapshot, const struct symbol_table *table,
                 const struct hpm_stats *stats, unsigned profile);
 

@@ -22,7 +22,7 @@ FLOORS = {
     "report": {"base", "heap", "prof", "report"},
     "api": {"base", "heap", "prof", "report", "api"},
 }
-BASE_ROOMS = ["base", "os", "print", "sort", "lock", "meta", "options"]
+BASE_ROOMS = ["base", "os", "print", "sort", "lock", "meta", "shared", "options"]
 REPORT_USES_OF_HEAP = {"stats"}
 MEMORY_CALLS = r"\b(mmap|mmap64|munmap|mremap|madvise|mprotect|sbrk|brk)\s*\("
 UNDONE = r"\b(TO" + r"DO|FIX" + r"ME|XX" + r"X)\b"

@@ -10,14 +10,23 @@
 #include <time.h>
 
 #include "process.h"
+#include "record.h"
 
 enum { WAIT_MS = 10000, POLL_MS = 20, PATTERN_BYTES = 3 * PATH_MAX };
 
 static const char help[] =
     "Usage: hpprof dump PID\n"
+    "       hpprof dump --record FILE [--profile NAME] [--format NAME] [-o FILE]\n"
     "\n"
     "Sends a process that runs under hpmalloc the signal that dumps, waits up to ten seconds for\n"
     "its files, and prints their names.\n"
+    "\n"
+    "With --record, makes a profile of the file that HPMALLOC_RECORD named: after the process was\n"
+    "killed, or while it hangs and answers no signal. Prints the name of what it has written:\n"
+    "FILE.1.pb.gz, the next FILE.2.pb.gz, or what -o says (- is the standard output).\n"
+    "\n"
+    "  --profile NAME  heap, allocs, peak or lifetime (default: heap)\n"
+    "  --format NAME   pprof, text, legacy or collapsed (default: pprof)\n"
     "\n"
     "Example: go tool pprof -top -sample_index=inuse_space $(hpprof dump $(pidof redis-server))\n";
 
@@ -229,12 +238,23 @@ static int dump(const struct process *process)
     return ask(process, (int)number, &pattern);
 }
 
+static bool asks_for_record(int count, char **arguments)
+{
+    for (int i = 1; i < count; i++) {
+        if (strcmp(arguments[i], "--record") == 0)
+            return true;
+    }
+    return false;
+}
+
 int command_dump(int count, char **arguments)
 {
     char *end;
     struct process process;
     if (count == 2 && is_help(arguments[1]))
         return fputs(help, stdout) >= 0 ? STATUS_DONE : STATUS_FAILED;
+    if (asks_for_record(count, arguments))
+        return record_dump(count - 1, arguments + 1);
     if (count != 2)
         return misused("dump: takes one process id");
     long pid = strtol(arguments[1], &end, 10);
