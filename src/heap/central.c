@@ -148,7 +148,7 @@ static struct shard *acquire_home(const struct span *slab)
     for (;;) {
         struct shard *home = shard_at(peek_load(&slab->shard));
         lock_acquire(&home->lock);
-        if (likely(home->number == slab->shard))
+        if (likely(home->number == peek_load(&slab->shard)))
             return home;
         lock_release(&home->lock);
     }

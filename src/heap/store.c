@@ -45,14 +45,14 @@ static void link_slab(struct store *store, struct span *slab)
 {
     unsigned fill = fill_of(slab);
     list_push(&store->partial[fill], &slab->link);
-    store->used_fills |= 1u << fill;
+    owner_store(&store->used_fills, store->used_fills | 1u << fill);
 }
 
 static void unlink_slab(struct store *store, struct span *slab, unsigned fill)
 {
     list_take(&slab->link);
     if (list_is_empty(&store->partial[fill]))
-        store->used_fills &= ~(1u << fill);
+        owner_store(&store->used_fills, store->used_fills & ~(1u << fill));
 }
 
 static struct span *fullest_slab(struct store *store)

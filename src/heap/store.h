@@ -28,7 +28,7 @@ struct store {
     bool is_idle;        // nothing was taken since store_tend
     uint32_t list_count;
     uint32_t idle_lists; // as few as there were since store_tend
-    uint32_t used_fills; // bit: partial[] of that fill is not empty
+    uint32_t used_fills; // bit: partial[] of that fill is not empty; peeked at by other shards
     struct list partial[SLAB_FILLS]; // slabs with something to give, by fill
     struct list partial_tagged;
     uint32_t *spare_tags; // arrays of slabs that went back, linked through their first words
