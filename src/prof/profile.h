@@ -64,7 +64,7 @@ HPM_INLINE void profile_row_add(struct profile_row *sum, const struct profile_ro
 
 /* A consistent picture of one moment, in memory of its own. */
 struct snapshot {
-    struct profile_row *rows; // in no particular order
+    struct profile_row *rows; // the newest first: those of an earlier picture keep their order
     size_t row_count;
     size_t mapped_bytes; // of rows
     struct profile_row total; // by the samples alone
@@ -72,6 +72,7 @@ struct snapshot {
     double calibration;       // bytes in use by rows over those by samples; 1: not calibrated
     size_t interval_bytes, asked_interval_bytes; // the former is wider when it cost too much
     uint64_t wall_clock_ns;
+    uint64_t duration_ns; // what rows show happened in this time; 0: they show what is
     uint64_t peak_age_ns; // how long ago live bytes stood highest
     uint64_t lost_samples;  // not recorded, for want of memory
     uint64_t other_samples; // recorded, but under `[other]`

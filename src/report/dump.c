@@ -9,6 +9,7 @@
 
 #include "base/lock.h"
 #include "base/options.h"
+#include "base/os.h"
 #include "base/print.h"
 #include "prof/profile.h"
 #include "prof/symbols.h"
@@ -157,25 +158,58 @@ static void forget_locked(void)
     snapshot_free(&dump.snapshot);
 }
 
-/* One picture for all files of a dump. */
-static int take_picture_locked(uint64_t formats)
+static bool wants_ages(uint64_t formats)
 {
-    bool want_ages = (formats >> DUMP_FORMAT_TEXT & 1) != 0 ||
-                     (option_number(OPTION_DUMP_LABELS) >> DUMP_LABEL_AGE & 1) != 0;
+    return (formats >> DUMP_FORMAT_TEXT & 1) != 0 ||
+           (option_number(OPTION_DUMP_LABELS) >> DUMP_LABEL_AGE & 1) != 0;
+}
+
+static bool take_rows_locked(struct snapshot *snapshot, bool is_calibrated)
+{
+    lock_assert_held(&dump.lock);
     stats_collect(&dump.stats);
-    if (!snapshot_take(&dump.snapshot))
+    if (!snapshot_take(snapshot))
+        return false;
+    if (is_calibrated)
+        snapshot_calibrate(snapshot, dump.stats.live_bytes);
+    snapshot->unpinned_bytes = pinned_charge(snapshot);
+    return true;
+}
+
+static bool copy_rows_locked(const struct snapshot *snapshot)
+{
+    dump.snapshot = *snapshot;
+    dump.snapshot.rows = os_map(snapshot->mapped_bytes);
+    if (dump.snapshot.rows == NULL)
+        return false;
+    memcpy(dump.snapshot.rows, snapshot->rows, snapshot->row_count * sizeof(*snapshot->rows));
+    return true;
+}
+
+static bool want_names(enum dump_names names)
+{
+    return names == DUMP_NAMES_AS_OPTION ? option_number(OPTION_SYMBOLIZE) != SYMBOLIZE_OFF
+                                         : names == DUMP_NAMES_ALL;
+}
+
+/* One picture for all files of a dump. */
+static int prepare_locked(const struct dump_order *order, uint64_t formats)
+{
+    if (!(order->to != NULL ? copy_rows_locked(order->to) : take_rows_locked(&dump.snapshot, true)))
         return -ENOMEM;
-    if (want_ages && !ages_take(&dump.snapshot.ages)) {
-        snapshot_free(&dump.snapshot);
-        return -ENOMEM;
-    }
-    snapshot_calibrate(&dump.snapshot, dump.stats.live_bytes);
-    dump.snapshot.unpinned_bytes = pinned_charge(&dump.snapshot);
-    bool want_names = option_number(OPTION_SYMBOLIZE) != SYMBOLIZE_OFF;
-    if (frames_resolve(&dump.table, &dump.snapshot, want_names))
+    if (order->from != NULL)
+        rows_subtract(&dump.snapshot, order->from, order->keeps_inuse);
+    if ((!wants_ages(formats) || ages_take(&dump.snapshot.ages)) &&
+        frames_resolve(&dump.table, &dump.snapshot, want_names(order->names)))
         return 0;
     snapshot_free(&dump.snapshot);
     return -ENOMEM;
+}
+
+static int take_picture_locked(uint64_t formats)
+{
+    static const struct dump_order plain;
+    return prepare_locked(&plain, formats);
 }
 
 static bool write_format(unsigned profile, unsigned format, int fd)
@@ -357,17 +391,49 @@ static bool is_known(unsigned profile, unsigned format)
     return profile < PROFILE_COUNT && format < FORMAT_COUNT;
 }
 
-int dump_to_fd(unsigned profile, unsigned format, int fd)
+int dump_order_to_fd(const struct dump_order *order, int fd)
 {
     int saved = errno;
-    if (!is_known(profile, format))
+    if (!is_known(order->profile, order->format))
         return -EINVAL;
     if (!enter())
         return -EDEADLK;
-    int error = take_picture_locked((uint64_t)1 << format);
+    int error = prepare_locked(order, (uint64_t)1 << order->format);
     if (error == 0) {
-        error = write_locked(profile, format, fd);
+        error = write_locked(order->profile, order->format, fd);
         forget_locked();
+    }
+    leave();
+    errno = saved;
+    return error;
+}
+
+int dump_to_fd(unsigned profile, unsigned format, int fd)
+{
+    const struct dump_order order = {.profile = profile, .format = format};
+    return dump_order_to_fd(&order, fd);
+}
+
+int dump_take_picture(struct snapshot *picture, bool is_calibrated)
+{
+    int saved = errno;
+    if (!enter())
+        return -EDEADLK;
+    bool done = take_rows_locked(picture, is_calibrated);
+    leave();
+    errno = saved;
+    return done ? 0 : -ENOMEM;
+}
+
+int dump_names_to_fd(const uintptr_t *addresses, size_t count, int fd)
+{
+    int saved = errno;
+    if (!enter())
+        return -EDEADLK;
+    int error = -ENOMEM;
+    if (symbols_resolve(&dump.table, addresses, count, true)) {
+        error = frames_write_names(fd, &dump.table) ? 0 : -errno;
+        symbols_free(&dump.table);
     }
     leave();
     errno = saved;

@@ -21,9 +21,30 @@
 #define HPM_REPORT_DUMP_H
 
 #include "base/base.h"
+#include "prof/profile.h"
 
 /* Numbered as the choices of OPTION_DUMP_PROFILE and OPTION_DUMP_FORMAT. */
 int dump_to_fd(unsigned profile, unsigned format, int fd);
+
+/* What else may be wished for of a dump into a descriptor. */
+enum dump_names { DUMP_NAMES_AS_OPTION, DUMP_NAMES_NONE, DUMP_NAMES_ALL };
+
+struct dump_order {
+    unsigned profile, format;
+    enum dump_names names;
+    const struct snapshot *to;   // a picture to show; NULL: of now
+    const struct snapshot *from; // what has changed since this one; NULL: all of it
+    bool keeps_inuse;            // but what is in use as it is
+};
+int dump_order_to_fd(const struct dump_order *order, int fd);
+
+/* A picture for an order, to be freed by snapshot_free. What is to be subtracted from another must not
+ * be calibrated: rows where nothing happened would differ. */
+int dump_take_picture(struct snapshot *picture, bool is_calibrated);
+
+/* For each address whose function is known a line `0xaddress name`, after one that says how many
+ * symbols there are, as far as `go tool pprof` wants to know it: 1. */
+int dump_names_to_fd(const uintptr_t *addresses, size_t count, int fd);
 
 /* `path` may have % directives and is otherwise taken as it is; NULL is the configured pattern.
  * `reason` is one word. */

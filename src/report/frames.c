@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/os.h"
+#include "report/output.h"
 
 /* Our entry points are looked for in so many of the innermost frames. */
 enum { OWN_FRAMES_MAX = 8 };
@@ -114,4 +115,22 @@ bool frames_resolve(struct symbol_table *table, const struct snapshot *snapshot,
     bool done = symbols_resolve(table, addresses, count, want_names);
     os_unmap(addresses, bytes);
     return done;
+}
+
+bool frames_write_names(int fd, const struct symbol_table *table)
+{
+    static struct output output;
+    output_begin(&output, fd);
+    output_text(&output, "num_symbols: 1\n");
+    for (size_t i = 0; i < table->symbol_count; i++) {
+        const struct symbol *symbol = &table->symbols[i];
+        if (symbol->name == NULL)
+            continue;
+        output_text(&output, "0x");
+        output_hex(&output, symbol->address, 1);
+        output_text(&output, " ");
+        output_write(&output, symbol->name, symbols_name_length(symbol->name));
+        output_text(&output, "\n");
+    }
+    return output_finish(&output);
 }

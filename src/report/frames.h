@@ -34,4 +34,8 @@ bool frames_is_entry_point(const char *name);
 /* How many of the innermost frames are the allocator's own; at least one is left. */
 size_t frames_own_count(const struct stack *stack, const struct symbol_table *table);
 
+/* Each address of the table whose function is known, as text for `go tool pprof`. False: a write
+ * failed; errno says how. Lock: none of its own: callers serialize (the dump does). */
+bool frames_write_names(int fd, const struct symbol_table *table);
+
 #endif

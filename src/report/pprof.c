@@ -139,6 +139,8 @@ static void send_types(void)
     send_value_type(PROFILE_PERIOD_TYPE, send_text("space"), writer.bytes);
     proto_send_field(PROFILE_PERIOD, writer.snapshot->interval_bytes);
     proto_send_field(PROFILE_TIME_NANOS, writer.snapshot->wall_clock_ns);
+    if (writer.snapshot->duration_ns != 0)
+        proto_send_field(PROFILE_DURATION_NANOS, writer.snapshot->duration_ns);
     proto_send_field(PROFILE_DEFAULT_SAMPLE_TYPE, shown);
 }
 
@@ -302,9 +304,12 @@ static void send_locations(void)
     send_synthetic_locations();
 }
 
+/* A change may be less than nothing. */
 static uint64_t rounded(double value)
 {
-    return value > 0 ? (uint64_t)(value + 0.5) : 0;
+    if (value < 0)
+        return writer.snapshot->duration_ns != 0 ? (uint64_t)(int64_t)(value - 0.5) : 0;
+    return (uint64_t)(value + 0.5);
 }
 
 static void put_location_ids(struct proto_message *ids, const struct stack *stack)

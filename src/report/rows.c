@@ -36,10 +36,11 @@ const char *rows_profile_name(unsigned profile)
     return names[profile];
 }
 
-/* Positive floats are in the order of their bits; turned over, the heaviest sorts first. */
+/* Positive floats are in the order of their bits; turned over, the heaviest sorts first. A change may
+ * be less than nothing, and weighs the same. */
 static uint64_t sort_key(double weight, size_t index)
 {
-    float rough = weight > 0 ? (float)weight : 0.0f;
+    float rough = (float)(weight > 0 ? weight : 0 - weight);
     uint32_t bits;
     memcpy(&bits, &rough, sizeof(bits));
     return (uint64_t)~bits << 32 | (uint32_t)index;
@@ -119,4 +120,55 @@ void rows_merge_free(struct row_set *set)
     if (set->rows != NULL)
         os_unmap(set->rows, set->mapped_bytes);
     set->rows = NULL;
+}
+
+static void subtract(struct estimate *estimate, const struct estimate *earlier)
+{
+    estimate->objects -= earlier->objects;
+    estimate->bytes -= earlier->bytes;
+    estimate->requested_bytes -= earlier->requested_bytes;
+    estimate->samples -= estimate->samples < earlier->samples ? estimate->samples : earlier->samples;
+}
+
+static void subtract_row(struct profile_row *row, const struct profile_row *earlier,
+                         bool keeps_inuse)
+{
+    subtract(&row->alloc, &earlier->alloc);
+    subtract(&row->freed, &earlier->freed);
+    row->freed_seconds -= earlier->freed_seconds;
+    if (keeps_inuse)
+        return;
+    subtract(&row->inuse, &earlier->inuse);
+    subtract(&row->peak, &earlier->peak);
+    subtract(&row->pinned, &earlier->pinned);
+}
+
+static bool is_same_site(const struct profile_row *a, const struct profile_row *b)
+{
+    return a->stack == b->stack && a->object_bytes == b->object_bytes && a->labels == b->labels;
+}
+
+static bool is_empty(const struct profile_row *row)
+{
+    return row->alloc.objects == 0 && row->inuse.objects == 0 && row->peak.objects == 0 &&
+           row->freed.objects == 0 && row->pinned.bytes == 0;
+}
+
+/* From the oldest row on, both lists are in step: the later one has what the earlier one has, in its
+ * order, and more in between. */
+void rows_subtract(struct snapshot *snapshot, const struct snapshot *earlier, bool keeps_inuse)
+{
+    size_t left = earlier->row_count, kept = 0;
+    for (size_t i = snapshot->row_count; i-- > 0;) {
+        struct profile_row *row = &snapshot->rows[i];
+        if (left > 0 && is_same_site(row, &earlier->rows[left - 1]))
+            subtract_row(row, &earlier->rows[--left], keeps_inuse);
+    }
+    for (size_t i = 0; i < snapshot->row_count; i++) {
+        if (!is_empty(&snapshot->rows[i]))
+            snapshot->rows[kept++] = snapshot->rows[i];
+    }
+    snapshot->row_count = kept;
+    uint64_t now = snapshot->wall_clock_ns, then = earlier->wall_clock_ns;
+    snapshot->duration_ns = now > then ? now - then : 1;
 }

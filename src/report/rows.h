@@ -37,4 +37,8 @@ struct row_set {
 bool rows_merge(struct row_set *set, const struct snapshot *snapshot);
 void rows_merge_free(struct row_set *set);
 
+/* Makes rows show what happened since an earlier snapshot, and leaves out those where nothing did.
+ * `keeps_inuse`: what is in use stays as it is. */
+void rows_subtract(struct snapshot *snapshot, const struct snapshot *earlier, bool keeps_inuse);
+
 #endif
