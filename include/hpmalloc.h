@@ -157,6 +157,18 @@ HPM_PUBLIC int hpm_stats_get_class(unsigned number, struct hpm_class_stats *stat
  * what write(2) said. */
 HPM_PUBLIC int hpm_stats_write(int fd, enum hpm_stats_format format);
 
+/* Serves profiles and statistics over HTTP, by a thread of its own. `address` is as HPMALLOC_HTTP has it:
+ * "127.0.0.1:6060", "[::1]:6060", "unix:/path". Requests must carry `token` (16 to 512 visible
+ * characters) as a bearer token; NULL stands for the one in HPMALLOC_HTTP_TOKEN_FILE, if there is
+ * one. Ends after `ttl_seconds`, or not before hpm_http_stop where this is 0. The child of a fork
+ * does not serve, unless it calls this. -EINVAL: no such address, or no such token; -EACCES: other
+ * machines could reach the address, and there is no token; -EALREADY: it serves already; else what
+ * the system said, as -EADDRINUSE. The strings are copied. */
+HPM_PUBLIC int hpm_http_start(const char *address, const char *token, unsigned ttl_seconds);
+
+/* Stops serving; a request under way is answered to its end or cut off. -EALREADY: nothing is served. */
+HPM_PUBLIC int hpm_http_stop(void);
+
 /* The library's version, "major.minor.patch". */
 HPM_PUBLIC const char *hpm_version(void);
 

@@ -12,6 +12,7 @@
 #include "prof/labels.h"
 #include "prof/sampler.h"
 #include "report/dump.h"
+#include "report/http.h"
 #include "report/stats.h"
 #include "report/statsfile.h"
 
@@ -110,6 +111,16 @@ HPM_EXPORT size_t hpm_release_memory(size_t bytes)
     for (unsigned class = 1; class < SIZECLASS_COUNT; class ++)
         central_drain(class);
     return pageheap_release(bytes);
+}
+
+HPM_EXPORT int hpm_http_start(const char *address, const char *token, unsigned ttl_seconds)
+{
+    return http_start(address, token, (uint64_t)ttl_seconds * 1000000000u);
+}
+
+HPM_EXPORT int hpm_http_stop(void)
+{
+    return http_stop();
 }
 
 HPM_EXPORT const char *hpm_version(void)

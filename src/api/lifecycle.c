@@ -14,10 +14,12 @@
 #include "base/print.h"
 #include "heap/pageheap.h"
 #include "heap/pagemap.h"
+#include "hpmalloc.h"
 #include "prof/profile.h"
 #include "prof/record.h"
 #include "prof/unwind.h"
 #include "report/dump.h"
+#include "report/http.h"
 #include "report/keeper.h"
 #include "report/statsfile.h"
 
@@ -112,6 +114,7 @@ static void fork_prepare(void)
 {
     if (fork_depth++ > 0)
         return;
+    http_fork_prepare();
     dump_fork_prepare();
     statsfile_fork_prepare();
     lock_acquire(&setup_lock);
@@ -134,6 +137,7 @@ static void fork_parent(void)
     lock_release(&setup_lock);
     statsfile_fork_parent();
     dump_fork_parent();
+    http_fork_parent();
 }
 
 static void fork_child(void)
@@ -149,6 +153,7 @@ static void fork_child(void)
     statsfile_fork_child();
     dump_fork_child();
     keeper_fork_child();
+    http_fork_child();
     atomic_store_explicit(&next_seed, os_random_u64(), memory_order_relaxed);
     if (tcache_self != &tcache_none)
         sampler_init(&((struct thread *)tcache_self)->sampler, take_seed());
@@ -215,6 +220,7 @@ __attribute__((constructor(101))) static void start_library(void)
         record_init(option_text(OPTION_RECORD));
         install_dump_signal();
         keeper_init(pageheap_used_bytes);
+        http_init(hpm_release_memory);
     }
     errno = saved;
 }
@@ -223,6 +229,7 @@ __attribute__((destructor)) static void stop_library(void)
 {
     if (tcache_self != &tcache_none)
         tcache_check(tcache_self);
+    http_stop();
     keeper_stop();
     if (option_number(OPTION_DUMP_AT_EXIT) != 0 && options_program_matches(NULL))
         dump_all("exit");

@@ -11,7 +11,8 @@
 
 /* The order in which locks may be nested: a holder takes only locks of higher rank. */
 enum lock_rank {
-    LOCK_DUMP = 1,
+    LOCK_HTTP = 1,
+    LOCK_DUMP,
     LOCK_STATS,
     LOCK_CONTROL,
     LOCK_REGISTRY,

@@ -107,6 +107,24 @@ const struct option option_table[OPTION_COUNT] = {
                           .initial = "all",
                           .accepted = "a number from 1 to 10000, or all",
                           .help = "keep the newest N dump files of this process"},
+    [OPTION_HTTP] = {.name = "HTTP",
+                     .kind = OPTION_TEXT,
+                     .accepted = "an address of at most 4000 characters",
+                     .help = "serve profiles at 127.0.0.1:6060, [::1]:6060 or unix:/path (%e "
+                             "program, %p pid); another machine's address needs a token"},
+    [OPTION_HTTP_TOKEN_FILE] = {.name = "HTTP_TOKEN_FILE",
+                                .kind = OPTION_TEXT,
+                                .accepted = "a path of at most 4000 characters",
+                                .help = "file with the bearer token that every request must "
+                                        "carry"},
+    [OPTION_HTTP_TTL] = {.name = "HTTP_TTL",
+                         .kind = OPTION_TIME,
+                         .min = SECOND_NS / 10,
+                         .max = 365 * 24 * 3600 * (uint64_t)SECOND_NS,
+                         .nothing = "none",
+                         .initial = "none",
+                         .accepted = "a time from 100ms such as 30s, 10m or 8h, or none",
+                         .help = "stop serving after this time"},
     [OPTION_SYMBOLIZE] = {.name = "SYMBOLIZE",
                           .kind = OPTION_CHOICE,
                           .choices = "auto on off",
@@ -156,7 +174,7 @@ enum { TEXT_MAX = 4000 };
 static struct {
     uint64_t numbers[OPTION_COUNT];
     const char *texts[OPTION_COUNT];
-    char kept[4 * TEXT_MAX]; // what the environment said, one text after the other
+    char kept[8 * TEXT_MAX]; // what the environment said, one text after the other
     size_t kept_bytes;
 } values;
 
@@ -390,6 +408,8 @@ static bool parse_kind(const struct option *option, const char *text, uint64_t *
         return parse_set(option->choices, text, number);
     case OPTION_RELEASE_TIME:
         return parse_release(text, number);
+    case OPTION_TIME:
+        return parse_time(text, number);
     case OPTION_TEXT:
         *number = 0;
         return strlen(text) <= TEXT_MAX;

@@ -21,6 +21,9 @@ enum option_id {
     OPTION_DUMP_ON_GROWTH,
     OPTION_DUMP_ON_LIMIT,
     OPTION_DUMP_KEEP,
+    OPTION_HTTP,
+    OPTION_HTTP_TOKEN_FILE,
+    OPTION_HTTP_TTL,
     OPTION_SYMBOLIZE,
     OPTION_HEAP_LIMIT,
     OPTION_RELEASE,
@@ -41,6 +44,7 @@ enum option_kind {
     OPTION_CHOICE,       // number: index into choices
     OPTION_SET,          // number: bit mask over choices
     OPTION_RELEASE_TIME, // number: nanoseconds; 0 now; UINT64_MAX never
+    OPTION_TIME,         // number: nanoseconds
     OPTION_TEXT,         // text only
 };
 

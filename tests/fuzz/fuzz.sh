@@ -1,13 +1,13 @@
 #!/bin/bash
 # What reads bytes that nobody vouches for, under libFuzzer: unwind tables, ELF files,
-# /proc/self/maps. Each for FUZZ_SECONDS, from seeds made here and from the inputs in kept/, each of
-# which broke something once. FUZZ_TARGETS says which: "cfi elf maps".
+# /proc/self/maps, requests over HTTP. Each for FUZZ_SECONDS, from seeds made here and from the inputs in kept/, each of
+# which broke something once. FUZZ_TARGETS says which: "cfi elf maps http".
 # shellcheck source=tests/preload/common.bash
 . "$(dirname "$0")/../preload/common.bash"
 
 fuzz=$top_srcdir/tests/fuzz
 seconds=${FUZZ_SECONDS:-3}
-read -r -a targets <<<"${FUZZ_TARGETS:-cfi elf maps}"
+read -r -a targets <<<"${FUZZ_TARGETS:-cfi elf maps http}"
 clang=$(command -v "${CLANG:-clang}") || skip_all "there is no clang"
 sanitizers=address,undefined
 
@@ -29,7 +29,8 @@ compile_sources()
 {
     mkdir "$work/objects" && cd "$work/objects" || return
     local -a sources=("$top_srcdir"/src/base/*.c
-        "$top_srcdir"/src/prof/{elffile,mappings,objects,unwind_cfi,unwind_reader}.c)
+        "$top_srcdir"/src/prof/{elffile,mappings,objects,unwind_cfi,unwind_reader}.c
+        "$top_srcdir"/src/report/httpparse.c)
     in_clang -fsanitize=fuzzer-no-link,$sanitizers -c "${sources[@]}"
 }
 
@@ -85,6 +86,7 @@ declare -A process sentence=(
     [cfi]="no unwind table makes the unwinder read beside it"
     [elf]="no ELF file makes the search for names read beside it"
     [maps]="nothing in /proc/self/maps confuses its reader"
+    [http]="no request over HTTP makes its reader read beside it, or change its mind"
 )
 check "fuzz: the targets compile" compile_targets
 check "fuzz: seeds are made" python3 "$fuzz/seeds.py" "$fuzz/seed.c" "$work/seeds"

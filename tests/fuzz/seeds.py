@@ -23,6 +23,15 @@ def compile_seed(source, target, options):
         return file.read()
 
 
+REQUESTS = {
+    "get": b"GET /debug/pprof/heap?seconds=30&debug=0 HTTP/1.1\r\nHost: localhost:6060\r\n"
+           b"Authorization: Bearer a-token\r\nConnection: keep-alive, close\r\n\r\n",
+    "post": b"POST /debug/pprof/symbol HTTP/1.1\r\nHost: [::1]\r\nContent-Length: 7\r\n"
+            b"Expect: 100-continue\r\nOrigin: null\r\nSec-Fetch-Site: cross-site\r\n\r\n0x1+0x2",
+    "old": b"\r\nHEAD / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n",
+}
+
+
 def segments_of(elf):
     offset, = struct.unpack_from("<Q", elf, 0x20)
     size, count = struct.unpack_from("<HH", elf, 0x36)
@@ -58,6 +67,8 @@ def main():
         os.remove(target)
     with open("/proc/self/maps", "rb") as maps:
         write(folder, "maps", "self", maps.read())
+    for name, request in REQUESTS.items():
+        write(folder, "http", name, request)
     write(folder, "maps", "line", b"00400000-00401000 r-xp 00000000 08:01 42 /usr/bin/a (deleted)\n")
 
 

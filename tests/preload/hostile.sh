@@ -129,7 +129,7 @@ works_where_memory_is_locked()
 bad_value()
 {
     case $1 in
-    DUMP_PATH | PROGRAM | RECORD) printf '%05000d' 1 ;;
+    DUMP_PATH | PROGRAM | RECORD | HTTP | HTTP_TOKEN_FILE) printf '%05000d' 1 ;;
     *) echo "12 parsecs" ;;
     esac
 }

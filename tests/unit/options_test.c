@@ -166,6 +166,11 @@ TEST(options, shares_and_numbers_are_whole)
     CHECK(refuses(OPTION_DUMP_ON_LIMIT, "101%"));
     CHECK(refuses(OPTION_DUMP_ON_LIMIT, "0%"));
     CHECK(refuses(OPTION_DUMP_ON_LIMIT, "none"));
+    CHECK(accepts(OPTION_HTTP_TTL, "10m", 600 * (uint64_t)1000000000));
+    CHECK(accepts(OPTION_HTTP_TTL, "100ms", 100000000));
+    CHECK(accepts(OPTION_HTTP_TTL, "none", 0));
+    CHECK(refuses(OPTION_HTTP_TTL, "10"));
+    CHECK(refuses(OPTION_HTTP_TTL, "99ms"));
     CHECK(accepts(OPTION_DUMP_KEEP, "10", 10));
     CHECK(accepts(OPTION_DUMP_KEEP, "all", 0));
     CHECK(refuses(OPTION_DUMP_KEEP, "10k"));
