@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "api/lifecycle.h"
+#include "api/probes.h"
 #include "api/sampling.h"
 #include "base/print.h"
 #include "heap/large.h"
@@ -81,13 +82,18 @@ HPM_API_SLOW static void *refill_aligned(size_t bytes, unsigned code)
     return refill(bytes, code);
 }
 
+HPM_API static sample_tag sample_large(struct thread *thread, const struct span *span, size_t bytes)
+{
+    return thread != NULL ? sampling_toss(thread, span->start, bytes, large_usable_bytes(span)) : 0;
+}
+
 HPM_API static struct span *alloc_large(size_t bytes, size_t alignment, bool *is_zeroed)
 {
     struct thread *thread = lifecycle_thread();
     struct span *span = large_alloc(bytes, alignment, is_zeroed);
     if (span == NULL)
         return out_of_memory();
-    span->tag = thread != NULL ? sampling_toss(thread, bytes, large_usable_bytes(span)) : 0;
+    span->tag = sample_large(thread, span, bytes);
     return span;
 }
 
@@ -151,6 +157,13 @@ static struct span *get_special(const void *address)
     return NULL;
 }
 
+/* While it is still there: the next moment it may be another's. */
+static void tell_of_free(const void *address, sample_tag tag)
+{
+    if (tag != 0)
+        probe_free(address);
+}
+
 static void free_special(void *address)
 {
     if (address == NULL)
@@ -158,9 +171,11 @@ static void free_special(void *address)
     struct span *span = get_special(address);
     if (span->kind == SPAN_TAGGED_SLAB) {
         sample_tag tag = central_tag_get(span, address);
+        tell_of_free(address, tag);
         central_put_tagged(span, address);
         profile_forget(tag);
     } else {
+        tell_of_free(address, span->tag);
         profile_forget(span->tag);
         large_free(span);
     }
@@ -243,11 +258,13 @@ HPM_EXPORT size_t hpm_nallocx(size_t bytes)
 /* A resized large block counts as a new allocation, so that a sample's size is the block's. */
 HPM_API static void *resize_large(struct span *span, size_t bytes)
 {
+    const void *before = span->start;
     if (!large_resize(span, bytes))
         return NULL;
     struct thread *thread = lifecycle_thread();
+    tell_of_free(before, span->tag);
     profile_forget(span->tag);
-    span->tag = thread != NULL ? sampling_toss(thread, bytes, large_usable_bytes(span)) : 0;
+    span->tag = sample_large(thread, span, bytes);
     return span->start;
 }
 

@@ -1,5 +1,6 @@
 #include "api/sampling.h"
 
+#include "api/probes.h"
 #include "prof/budget.h"
 #include "prof/cost.h"
 
@@ -29,6 +30,8 @@ HPM_API static void *alloc_sample(struct thread *thread, unsigned class, size_t 
     void *object = central_take_tagged(tcache_self->shard, class, tag);
     if (object == NULL)
         profile_forget(tag);
+    else
+        probe_alloc(object, bytes, (double)charged_bytes / probability);
     return object;
 }
 
@@ -88,12 +91,15 @@ HPM_API_SLOW void *sampling_renew(struct thread *thread, unsigned class, size_t 
     return object;
 }
 
-HPM_API_SLOW sample_tag sampling_toss(struct thread *thread, size_t bytes, size_t charged_bytes)
+HPM_API_SLOW sample_tag sampling_toss(struct thread *thread, const void *block, size_t bytes,
+                                      size_t charged_bytes)
 {
     double probability = sampler_probability(sampler_interval(), charged_bytes);
     if (thread->is_sampling || probability <= 0 || !sampler_toss(&thread->sampler, probability))
         return 0;
     sample_tag tag = record(thread, bytes, charged_bytes, probability);
+    if (tag != 0)
+        probe_alloc(block, bytes, (double)charged_bytes / probability);
     look(thread);
     return tag;
 }

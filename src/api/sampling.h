@@ -20,9 +20,10 @@ HPM_INLINE bool sampling_is_void(const struct tcache *cache)
     return false;
 }
 
-HPM_INLINE sample_tag sampling_toss(struct thread *thread, size_t bytes, size_t charged_bytes)
+HPM_INLINE sample_tag sampling_toss(struct thread *thread, const void *block, size_t bytes,
+                                    size_t charged_bytes)
 {
-    (void)thread, (void)bytes, (void)charged_bytes;
+    (void)thread, (void)block, (void)bytes, (void)charged_bytes;
     return 0;
 }
 #else
@@ -37,7 +38,8 @@ HPM_INLINE bool sampling_is_void(const struct tcache *cache)
 }
 
 /* Tosses for a large block; the tag of its record, or 0 when it is no sample. */
-sample_tag sampling_toss(struct thread *thread, size_t bytes, size_t charged_bytes);
+sample_tag sampling_toss(struct thread *thread, const void *block, size_t bytes,
+                         size_t charged_bytes);
 #endif
 
 #endif
