@@ -174,6 +174,7 @@ enum { TEXT_MAX = 4000 };
 static struct {
     uint64_t numbers[OPTION_COUNT];
     const char *texts[OPTION_COUNT];
+    bool were_refused[OPTION_COUNT];
     char kept[8 * TEXT_MAX]; // what the environment said, one text after the other
     size_t kept_bytes;
 } values;
@@ -442,6 +443,7 @@ static void set_initial(enum option_id id)
 {
     const struct option *option = &option_table[id];
     values.texts[id] = option->initial;
+    values.were_refused[id] = false;
     if (option->initial != NULL && !option_parse(option, option->initial, &values.numbers[id]))
         die("the default of HPMALLOC_%s is not accepted by its own rule", option->name);
 }
@@ -462,6 +464,7 @@ static void read_option(enum option_id id)
         values.texts[id] = kept;
         return;
     }
+    values.were_refused[id] = true;
     print_line("%s=%.80s is not accepted: %s; using %s", variable, text, option->accepted,
                option->initial != NULL ? option->initial : "none");
 }
@@ -479,6 +482,11 @@ void options_init(void)
         if (id != OPTION_QUIET && id != OPTION_PROGRAM)
             read_option(id);
     }
+}
+
+bool option_was_refused(enum option_id id)
+{
+    return values.were_refused[id];
 }
 
 uint64_t option_number(enum option_id id)

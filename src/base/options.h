@@ -70,6 +70,7 @@ void options_init(void);
 
 uint64_t option_number(enum option_id id);
 const char *option_text(enum option_id id); // as written; NULL when unset and without default
+bool option_was_refused(enum option_id id); // the environment had a value that is not accepted
 
 /* Parses one value as the environment would be: false when it is not accepted. */
 bool option_parse(const struct option *option, const char *text, uint64_t *number);

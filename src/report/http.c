@@ -252,6 +252,8 @@ static int take_token(const char *address, const char *token)
     const char *path = option_text(OPTION_HTTP_TOKEN_FILE);
     struct http_token *kept = &server.service.token;
     kept->length = 0;
+    if (token == NULL && option_was_refused(OPTION_HTTP_TOKEN_FILE))
+        return complain(address, -EINVAL, "the name of the token's file is not accepted");
     if (token == NULL && path == NULL)
         return 0;
     int error =

@@ -74,6 +74,12 @@ def a_token_that_others_may_read_or_guess_is_refused():
             equal(server.status("/metrics", BEARER + TOKEN), 200)
 
 
+def a_token_files_name_that_is_no_option_is_no_leave_to_go_without():
+    with Server(HTTP_TOKEN_FILE=work + "/" + "x" * 4000, wait=False) as server:
+        holds(soon(lambda: "not serving" in server.said()), server.said())
+        equal(server.serves(), False)
+
+
 def other_machines_are_served_with_a_token_only():
     for address in "0.0.0.0:0", "[::]:0", "192.0.2.1:0":
         with Server(http=address, wait=False) as server:
