@@ -147,7 +147,7 @@ assert rows[0]["variable"] == "HPMALLOC_SAMPLE_INTERVAL" and rows[0]["default"] 
 }
 
 check "every command has help with an example" helps
-for command in run dump top tree peek options; do
+for command in run dump top tree peek diff leaks options; do
     check "$command has help with an example" helps "$command"
 done
 check "the version is the library's" grep -qx "hpprof [0-9.]*" <("$hpprof" --version)

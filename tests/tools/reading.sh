@@ -21,7 +21,7 @@ profile()
 
 table_of()
 {
-    sed -n '/flat%/,$p' | sed 1d
+    sed -n '/flat%/,/^$/p' | sed '1d;/^$/d'
 }
 
 # same_as_pprof "PPROF'S ARGUMENTS" "OURS"
@@ -122,6 +122,21 @@ for row, function in zip(rows, said["functions"]):
 END
 }
 
+changes_add_up()
+{
+    "$hpprof" diff --json --sample alloc_space "$work/perl.pb.gz" "$work/py.pb.gz" >"$work/diff.json" &&
+        for one in perl py; do
+            "$hpprof" top --json --sample alloc_space "$work/$one.pb.gz" >"$work/$one.json"
+        done && python3 - "$work" <<'END'
+import json, sys
+read = lambda name: json.load(open("%s/%s.json" % (sys.argv[1], name)))
+rows = read("diff")["stacks"]
+assert sum(row["change"] for row in rows) == read("py")["total"] - read("perl")["total"]
+assert {row["certainty"] for row in rows} >= {"sure", "chance"}
+assert all(row["error_95"] > 0 for row in rows if abs(row["change"]) < 8192)
+END
+}
+
 # fails_with STATUS TEXT FILE
 fails_with()
 {
@@ -172,6 +187,10 @@ if go version >"$work/out" 2>&1; then
     check "the change from one to the other" same_as_pprof \
         "-top -diff_base=perl.pb.gz -sample_index=alloc_space py.pb.gz" \
         "top --base perl.pb.gz --sample alloc_space py.pb.gz"
+    check "diff --json adds up, and says what is sure" changes_add_up
+    check "diff begins with the change by function" same_as_pprof \
+        "-top -diff_base=perl.pb.gz -sample_index=alloc_space py.pb.gz" \
+        "diff --sample alloc_space perl.pb.gz py.pb.gz"
     check "the change the other way, as a tree" same_as_pprof \
         "-tree -diff_base=py.pb.gz -sample_index=alloc_space perl.pb.gz" \
         "tree --base py.pb.gz --sample alloc_space perl.pb.gz"

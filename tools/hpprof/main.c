@@ -16,6 +16,8 @@ static const struct command commands[] = {
     {"top", "what holds memory, by function", command_top},
     {"tree", "each function between its callers and callees", command_tree},
     {"peek", "the same for functions of a name", command_peek},
+    {"diff", "what changed from one profile to another", command_diff},
+    {"leaks", "leak or not, from several profiles in time", command_leaks},
     {"options", "list the options of the library", command_options},
 };
 

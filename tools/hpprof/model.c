@@ -165,6 +165,20 @@ int64_t profile_object_bytes(const struct profile *profile, const struct sample 
     return 0;
 }
 
+double profile_calibration(const struct profile *profile)
+{
+    static const char begin[] = "calibrated: in-use values add up to the exact count, ";
+    for (size_t i = 0; i < profile->comment_count; i++) {
+        const char *comment = profile_text(profile, profile->comments[i]);
+        double factor = strncmp(comment, begin, sizeof(begin) - 1) == 0
+                            ? strtod(comment + sizeof(begin) - 1, NULL)
+                            : 0;
+        if (factor > 0.01 && factor < 100)
+            return factor;
+    }
+    return 1;
+}
+
 const struct model_mapping *profile_find_mapping(const struct profile *profile, uint64_t address,
                                                  uint32_t *index)
 {
