@@ -138,6 +138,16 @@ manual_is_well_formed()
     is "$(man --warnings -l -Tutf8 "$1" 2>&1 >/dev/null)" ""
 }
 
+# completes EXPECTED WORDS...: the last word is being typed
+completes()
+{
+    local expected=$1
+    shift
+    (PATH=$top_builddir:$PATH && . "$top_srcdir/tools/completion/hpprof" &&
+        COMP_WORDS=(hpprof "$@") && COMP_CWORD=$# && _hpprof 2>/dev/null
+        is "${COMPREPLY[*]}" "$expected")
+}
+
 options_are_json()
 {
     "$hpprof" options --json | python3 -c '
@@ -147,7 +157,7 @@ assert rows[0]["variable"] == "HPMALLOC_SAMPLE_INTERVAL" and rows[0]["default"] 
 }
 
 check "every command has help with an example" helps
-for command in run dump top tree peek diff leaks options; do
+for command in run dump top tree peek list diff leaks convert merge symbolize options; do
     check "$command has help with an example" helps "$command"
 done
 check "the version is the library's" grep -qx "hpprof [0-9.]*" <("$hpprof" --version)
@@ -163,6 +173,11 @@ check "top without a file is a misuse" fails_with 2 "takes one file" top
 check "top with an unknown option is a misuse" fails_with 2 "'--colour'" top --colour x
 check "top with a bad expression is a misuse" fails_with 2 "'(a'" top --focus "(a" x
 check "top says when there is no such file" fails_with 1 "/no/such" top /no/such
+check "convert without -o is a misuse" fails_with 2 "where to" convert x
+check "convert to no format is a misuse" fails_with 2 "'x.png' is no format" convert x -o x.png
+check "bash completes commands" completes "symbolize" sy
+check "bash completes a command's options" completes "--focus" top --fo
+check "bash completes the library's options" completes "--dump-every" run --dump-e
 check "dump without a number is a misuse" fails_with 2 "'x1'" dump x1
 check "dump of two is a misuse" fails_with 2 "one process id" dump 1 2
 check "dump says when there is no such process" fails_with 1 "there is no process" dump 2147483646

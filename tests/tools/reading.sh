@@ -6,6 +6,7 @@
 hpprof=$top_builddir/hpprof
 [ -x "$hpprof" ] || skip_all "there is no $hpprof"
 export PPROF_TMPDIR=$work
+CC=${CC:-cc}
 expression='[Aa]lloc|dict|Perl'
 
 # profile NAME PROGRAM ARGUMENTS...: work/NAME.pb.gz, .heap and .folded
@@ -137,6 +138,50 @@ assert all(row["error_95"] > 0 for row in rows if abs(row["change"]) < 8192)
 END
 }
 
+# What was written in another format and is read again says the same.
+survives_formats()
+{
+    local file=$1 type=$2 ending
+    for ending in pb.gz pb heap; do
+        "$hpprof" convert "$work/$file" -o "$work/again.$ending" &&
+            is "$("$hpprof" top --sample "$type" "$work/again.$ending" | table_of)" \
+                "$("$hpprof" top --sample "$type" "$work/$file" | table_of)" || return
+    done
+    "$hpprof" convert "$work/$file" --sample "$type" --format collapsed -o - |
+        "$hpprof" top - | table_of >"$work/again" &&
+        diff "$work/again" <("$hpprof" top --sample "$type" "$work/$file" | table_of)
+}
+
+# merged_as_pprof_does FILE FILE: both tools read the merged file, and pprof merges by itself
+merged_as_pprof_does()
+{
+    "$hpprof" merge "$@" -o "$work/merged.pb.gz" &&
+        same_as_pprof "-top -sample_index=alloc_space $*" \
+            "top --sample alloc_space $work/merged.pb.gz" &&
+        same_as_pprof "-tree -sample_index=alloc_space $work/merged.pb.gz" \
+            "tree --sample alloc_space $work/merged.pb.gz"
+}
+
+twice_is_double()
+{
+    "$hpprof" merge "$work/py.pb.gz" "$work/py.pb.gz" -o "$work/double.pb.gz" &&
+        is "$("$hpprof" top --json --sample alloc_space "$work/double.pb.gz" | grep '"total"')" \
+            "$("$hpprof" top --json --sample alloc_space "$work/py.pb.gz" |
+                awk -F'[:,]' '/"total"/ { printf "\"total\": %d,\n", 2 * $2 }')"
+}
+
+lists_source_lines()
+{
+    printf '%s\n' '#include <stdlib.h>' 'void *kept[2000];' 'static void fill(int i)' '{' \
+        '    kept[i] = malloc(5000);' '}' \
+        'int main(void) { for (int i = 0; i < 2000; i++) fill(i); return !kept[9]; }' >"$work/lines.c"
+    ${CC:-cc} -g -O0 "$work/lines.c" -o "$work/lines" && profile lines "$work/lines" &&
+        "$hpprof" list "$work/lines.pb.gz" '^fill$' >"$work/out" &&
+        grep -E '^ *[0-9.]+MB +[0-9.]+MB +5  +kept\[i\] = malloc\(5000\);$' "$work/out" &&
+        "$hpprof" symbolize "$work/lines.pb.gz" -o "$work/named.pb.gz" && rm "$work/lines" &&
+        "$hpprof" list "$work/named.pb.gz" '^fill$' | diff "$work/out" -
+}
+
 # fails_with STATUS TEXT FILE
 fails_with()
 {
@@ -166,6 +211,13 @@ profile py python3 -c "$python" || skip_all "there is no python3, or it left no 
 check "jemalloc's files are scaled as those of heap_v2 are" jemalloc_is_scaled_as_legacy_is
 check "collapsed stacks add up" folded_adds_up_as_pprof_does
 check "top --json says what the table says" json_says_what_the_table_says
+check "what is converted says the same" survives_formats py.pb.gz alloc_space
+check "a profile merged with itself is double" twice_is_double
+if { has llvm-symbolizer || has addr2line; } && has "${CC%% *}"; then
+    check "list shows source lines; symbolize keeps them in the file" lists_source_lines
+else
+    skip "list shows source lines" "there is no compiler, or neither llvm-symbolizer nor addr2line"
+fi
 check "a file that makes no sense is one line" says_what_is_wrong_with_a_file
 if go version >"$work/out" 2>&1; then
     agrees py.pb.gz
@@ -188,6 +240,7 @@ if go version >"$work/out" 2>&1; then
         "-top -diff_base=perl.pb.gz -sample_index=alloc_space py.pb.gz" \
         "top --base perl.pb.gz --sample alloc_space py.pb.gz"
     check "diff --json adds up, and says what is sure" changes_add_up
+    check "merge adds up as pprof does" merged_as_pprof_does perl.pb.gz py.pb.gz
     check "diff begins with the change by function" same_as_pprof \
         "-top -diff_base=perl.pb.gz -sample_index=alloc_space py.pb.gz" \
         "diff --sample alloc_space perl.pb.gz py.pb.gz"

@@ -42,7 +42,7 @@ static bool start(pid_t *child, char *const *arguments, int input, int output)
     return done;
 }
 
-static char *read_all(int fd)
+static char *read_all(int fd, size_t *output_bytes)
 {
     size_t used = 0, capacity = 2 * READ_BYTES;
     char *text = malloc(capacity);
@@ -50,6 +50,7 @@ static char *read_all(int fd)
         ssize_t count = read(fd, text + used, READ_BYTES);
         if (count <= 0 && !(count < 0 && errno == EINTR)) {
             text[used] = '\0';
+            *output_bytes = used;
             return text;
         }
         used += count > 0 ? (size_t)count : 0;
@@ -74,7 +75,8 @@ static bool has_succeeded(pid_t child)
     return WIFEXITED(status) && WEXITSTATUS(status) == 0;
 }
 
-char *child_filter(char *const *arguments, const char *input, size_t input_bytes)
+char *child_filter(char *const *arguments, const char *input, size_t input_bytes,
+                   size_t *output_bytes)
 {
     int ends[2];
     char *output = NULL;
@@ -86,7 +88,7 @@ char *child_filter(char *const *arguments, const char *input, size_t input_bytes
         bool started = start(&child, arguments, fileno(file), ends[1]);
         close(ends[1]);
         if (started) {
-            output = read_all(ends[0]);
+            output = read_all(ends[0], output_bytes);
             if (!has_succeeded(child)) {
                 free(output);
                 output = NULL;

@@ -7,8 +7,10 @@
 #include <stddef.h>
 
 /* Runs a program found in PATH with `input` as its standard input; returns what it wrote, to
- * free, NUL-terminated; NULL when it cannot be run or fails. Its stderr goes nowhere. */
-char *child_filter(char *const *arguments, const char *input, size_t input_bytes);
+ * free, NUL-terminated, and how much in *output_bytes; NULL when it cannot be run or fails. Its
+ * stderr goes nowhere. */
+char *child_filter(char *const *arguments, const char *input, size_t input_bytes,
+                   size_t *output_bytes);
 
 bool child_exists(const char *program);
 

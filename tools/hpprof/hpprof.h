@@ -19,8 +19,12 @@ int command_options(int count, char **arguments);
 int command_top(int count, char **arguments);
 int command_tree(int count, char **arguments);
 int command_peek(int count, char **arguments);
+int command_list(int count, char **arguments);
 int command_diff(int count, char **arguments);
 int command_leaks(int count, char **arguments);
+int command_convert(int count, char **arguments);
+int command_merge(int count, char **arguments);
+int command_symbolize(int count, char **arguments);
 
 /* One line on stderr; each returns the status of its name. */
 int failed(const char *format, ...) __attribute__((format(printf, 1, 2)));

@@ -23,7 +23,6 @@ static const char help[] =
     "\n"
     "Four to ten snapshots, over several times as long as the program's longest cycle, serve "
     "best.\n"
-    "One file is enough where its samples are labelled with ages (HPMALLOC_DUMP_LABELS=age).\n"
     "\n"
     "  --sample TYPE  inuse_space, or another type of the files\n"
     "  -n N           at most N stacks besides the leaks (20); 0: all\n"

@@ -16,8 +16,12 @@ static const struct command commands[] = {
     {"top", "what holds memory, by function", command_top},
     {"tree", "each function between its callers and callees", command_tree},
     {"peek", "the same for functions of a name", command_peek},
+    {"list", "source lines with what they allocated", command_list},
     {"diff", "what changed from one profile to another", command_diff},
     {"leaks", "leak or not, from several profiles in time", command_leaks},
+    {"convert", "a profile from one format to another", command_convert},
+    {"merge", "add profiles up", command_merge},
+    {"symbolize", "add names and lines to a profile", command_symbolize},
     {"options", "list the options of the library", command_options},
 };
 

@@ -117,7 +117,8 @@ int profile_type(const struct profile *profile, const char *name);
 /* A sample's number by the key "bytes", or 0. */
 int64_t profile_object_bytes(const struct profile *profile, const struct sample *sample);
 
-/* What our writer multiplied in-use values by, so that they add up to the exact count; 1: nothing. */
+/* What our writer multiplied in-use values by, so that they add up to the exact count; 1: nothing.
+ */
 double profile_calibration(const struct profile *profile);
 
 const struct model_mapping *profile_find_mapping(const struct profile *profile, uint64_t address,

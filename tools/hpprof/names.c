@@ -104,9 +104,10 @@ static bool looks_demangled(const char *name)
 static char *undo_all(const struct text *names, bool *has_parameters)
 {
     static char *const binutils[] = {"c++filt", "-p", NULL}, *const llvm[] = {"llvm-cxxfilt", NULL};
-    char *output = child_filter(binutils, names->data, names->count);
+    size_t unused;
+    char *output = child_filter(binutils, names->data, names->count, &unused);
     *has_parameters = output == NULL;
-    return output != NULL ? output : child_filter(llvm, names->data, names->count);
+    return output != NULL ? output : child_filter(llvm, names->data, names->count, &unused);
 }
 
 /* Lines come back in the order they were sent in. */

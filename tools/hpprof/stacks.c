@@ -65,8 +65,10 @@ static size_t name_frames(struct stacks *stacks, const struct input *input,
     for (uint32_t i = 0; i < sample->frame_count; i++) {
         const struct location *location =
             &profile->locations[profile->frames[sample->first_frame + i]];
-        if (location->line_count == 0 && depth < DEPTH_MAX)
-            names[depth++] = stacks->texts[name_of_location(stacks, input, location)];
+        if (location->line_count == 0 && depth < DEPTH_MAX) {
+            uint32_t name = name_of_location(stacks, input, location);
+            names[depth++] = stacks->texts[name];
+        }
         for (uint32_t k = 0; k < location->line_count && depth < DEPTH_MAX; k++) {
             uint32_t function = profile->lines[location->first_line + k].function;
             names[depth++] = function != MODEL_NONE ? stacks->texts[input->names[function]] : "?";

@@ -87,7 +87,7 @@ static bool open_job(struct job *job)
     return is_same;
 }
 
-/* `function`, then `file:line` with more behind it. */
+/* `function`, with a version behind an @, then `file:line` with more behind it. */
 static void add_answer(struct job *job, uint32_t location, const char *name, char *place,
                        struct index *functions)
 {
@@ -99,7 +99,7 @@ static void add_answer(struct job *job, uint32_t location, const char *name, cha
         line = strtol(colon + 1, NULL, 10);
         *colon = '\0';
     }
-    uint32_t text = profile_intern_text(profile, name);
+    uint32_t text = profile_intern(profile, name, strcspn(name, "@"));
     uint32_t file = strcmp(place, "??") != 0 ? profile_intern_text(profile, place) : STRING_EMPTY;
     uint32_t next = (uint32_t)profile->function_count;
     uint32_t function = index_add(functions, (uint64_t)text << 32 | file, next);
@@ -159,6 +159,7 @@ static bool ask_tool(struct job *job)
                           job->symbols,
                           NULL};
     char *const binutils[] = {"addr2line", "-a", "-f", "-i", "-e", job->symbols, NULL};
+    size_t unused;
     for (size_t i = 0; i < job->count; i++)
         at += sprintf(
             at, "0x%llx\n",
@@ -166,9 +167,9 @@ static bool ask_tool(struct job *job)
     if (isatty(STDERR_FILENO) && job->count > 1000)
         fprintf(stderr, "hpprof: looking up %zu addresses in %s\n", job->count, job->symbols);
     if (child_exists(llvm[0]))
-        output = child_filter(llvm, input, (size_t)(at - input));
+        output = child_filter(llvm, input, (size_t)(at - input), &unused);
     if (output == NULL && child_exists(binutils[0]))
-        output = child_filter(binutils, input, (size_t)(at - input));
+        output = child_filter(binutils, input, (size_t)(at - input), &unused);
     memory_free(input);
     if (output != NULL)
         take_answers(job, output);
