@@ -11,8 +11,6 @@ struct places {
     uint8_t *match; // of a location
 };
 
-enum match { MATCH_NOT, MATCH_FOCUS, MATCH_IGNORE };
-
 static uint64_t hash_text(const char *text, uint64_t hash)
 {
     for (; *text != '\0'; text++)
@@ -20,7 +18,7 @@ static uint64_t hash_text(const char *text, uint64_t hash)
     return hash;
 }
 
-static const char *label_of(struct graph *graph, const char *name, const char *file)
+static const char *label_of(struct pool *pool, const char *name, const char *file)
 {
     if (*name != '\0')
         return name;
@@ -28,7 +26,7 @@ static const char *label_of(struct graph *graph, const char *name, const char *f
         return "<unknown>";
     const char *slash = strrchr(file, '/');
     const char *base = slash != NULL && slash[1] != '\0' ? slash + 1 : file;
-    char *label = pool_alloc(&graph->labels, strlen(base) + 3, 1);
+    char *label = pool_alloc(pool, strlen(base) + 3, 1);
     sprintf(label, "[%s]", base);
     return label;
 }
@@ -38,8 +36,11 @@ static uint32_t add_node(struct graph *graph, const char *name, const char *file
     for (uint64_t hash = hash_text(file, hash_text(name, 0xcbf29ce484222325u));; hash++) {
         uint32_t node = index_add(&graph->node_index, hash, (uint32_t)graph->node_count);
         if (node == graph->node_count) {
-            *memory_push(graph->nodes, graph->node_count, graph->node_capacity) = (struct node){
-                .name = name, .file = file, .label = label_of(graph, name, file), .is_kept = true};
+            *memory_push(graph->nodes, graph->node_count, graph->node_capacity) =
+                (struct node){.name = name,
+                              .file = file,
+                              .label = label_of(&graph->labels, name, file),
+                              .is_kept = true};
             return node;
         }
         const struct node *other = &graph->nodes[node];
@@ -53,6 +54,12 @@ static const char *file_of(const struct profile *profile, const struct location 
     if (location->mapping == MODEL_NONE)
         return "";
     return profile_text(profile, profile->mappings[location->mapping].file);
+}
+
+const char *graph_label(struct pool *pool, const struct profile *profile,
+                        const struct location *location, const char *name)
+{
+    return label_of(pool, name, file_of(profile, location));
 }
 
 static uint32_t node_of(struct graph *graph, const struct profile *profile,
@@ -83,8 +90,8 @@ static bool location_matches(const struct profile *profile, const struct locatio
     return location->mapping != MODEL_NONE && is_match(expression, file_of(profile, location));
 }
 
-static enum match match_of(const struct profile *profile, const struct location *location,
-                           const struct graph_options *options)
+enum graph_match graph_match(const struct profile *profile, const struct location *location,
+                             const struct graph_options *options)
 {
     if (options->ignore != NULL && location_matches(profile, location, options->ignore))
         return MATCH_IGNORE;
@@ -103,7 +110,7 @@ static void find_places(struct places *places, struct graph *graph, const struct
     places->match = memory_alloc(profile->location_count, 1);
     for (size_t i = 0; i < profile->location_count; i++) {
         const struct location *location = &profile->locations[i];
-        places->match[i] = (uint8_t)match_of(profile, location, options);
+        places->match[i] = (uint8_t)graph_match(profile, location, options);
         for (uint32_t k = location->first_line; k < location->first_line + location->line_count;
              k++)
             places->of_line[k] = node_of(graph, profile, location, profile->lines[k].function);
@@ -119,16 +126,15 @@ static void free_places(struct places *places)
     memory_free(places->match);
 }
 
-/* One that is ignored anywhere is out; one must be in focus somewhere. */
-static bool is_chosen(const struct places *places, const struct sample *sample,
-                      const struct graph_options *options)
+bool graph_chooses(const struct profile *profile, const struct sample *sample, const uint8_t *match,
+                   const struct graph_options *options)
 {
-    const uint32_t *frames = &places->input->profile->frames[sample->first_frame];
+    const uint32_t *frames = &profile->frames[sample->first_frame];
     bool is_focused = options->focus == NULL && options->ignore == NULL;
     for (uint32_t i = 0; i < sample->frame_count; i++) {
-        if (places->match[frames[i]] == MATCH_IGNORE)
+        if (match[frames[i]] == MATCH_IGNORE)
             return false;
-        is_focused |= places->match[frames[i]] == MATCH_FOCUS;
+        is_focused |= match[frames[i]] == MATCH_FOCUS;
     }
     return is_focused;
 }
@@ -222,7 +228,7 @@ static void sum_up(struct graph *graph, const struct places *places, size_t coun
             int64_t value = profile_value(input->profile, i, input->type);
             struct walk walk = {.stamp = ++stamp, .caller = MODEL_NONE};
             walk.value = input->sign < 0 ? units_negate(value) : value;
-            if (value != 0 && is_chosen(&places[p], sample, options))
+            if (value != 0 && graph_chooses(input->profile, sample, places[p].match, options))
                 add_sample(graph, &places[p], sample, &walk);
         }
     }

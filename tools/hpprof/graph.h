@@ -72,4 +72,18 @@ void graph_free(struct graph *graph);
 size_t graph_callers(const struct graph *graph, uint32_t node, const struct edge **edges);
 size_t graph_callees(const struct graph *graph, uint32_t node, const struct edge **edges);
 
+/* What is shown of a function, or of where an address without one lies. */
+const char *graph_label(struct pool *pool, const struct profile *profile,
+                        const struct location *location, const char *name);
+
+/* What a location says of its stack. */
+enum graph_match { MATCH_NOT, MATCH_FOCUS, MATCH_IGNORE };
+enum graph_match graph_match(const struct profile *profile, const struct location *location,
+                             const struct graph_options *options);
+
+/* Whether a stack is chosen, by what its locations say: one that is ignored anywhere is out; one
+ * must be in focus somewhere. */
+bool graph_chooses(const struct profile *profile, const struct sample *sample, const uint8_t *match,
+                   const struct graph_options *options);
+
 #endif

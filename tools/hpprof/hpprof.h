@@ -25,6 +25,8 @@ int command_leaks(int count, char **arguments);
 int command_convert(int count, char **arguments);
 int command_merge(int count, char **arguments);
 int command_symbolize(int count, char **arguments);
+int command_flame(int count, char **arguments);
+int command_report(int count, char **arguments);
 
 /* One line on stderr; each returns the status of its name. */
 int failed(const char *format, ...) __attribute__((format(printf, 1, 2)));

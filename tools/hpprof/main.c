@@ -22,6 +22,8 @@ static const struct command commands[] = {
     {"convert", "a profile from one format to another", command_convert},
     {"merge", "add profiles up", command_merge},
     {"symbolize", "add names and lines to a profile", command_symbolize},
+    {"flame", "a flame graph, as SVG", command_flame},
+    {"report", "one or more profiles as a page for the browser", command_report},
     {"options", "list the options of the library", command_options},
 };
 

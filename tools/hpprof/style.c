@@ -41,9 +41,9 @@ static void begin(const char *key)
     fputs(": ", stdout);
 }
 
-/* Length of the UTF-8 character that text begins with, 0 when it is none. */
-static unsigned character_length(const unsigned char *text)
+unsigned style_character_length(const char *characters)
 {
+    const unsigned char *text = (const unsigned char *)characters;
     unsigned length = text[0] < 0x80                       ? 1
                       : text[0] >= 0xc2 && text[0] < 0xe0  ? 2
                       : (text[0] & 0xf0) == 0xe0           ? 3
@@ -62,7 +62,7 @@ static void put_string(const char *text)
 {
     putchar('"');
     while (*text != '\0') {
-        unsigned length = character_length((const unsigned char *)text);
+        unsigned length = style_character_length(text);
         if (*text == '"' || *text == '\\')
             putchar('\\');
         if (length == 0 || (unsigned char)*text < ' ')

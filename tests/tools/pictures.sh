@@ -1,0 +1,123 @@
+#!/bin/bash
+# hpprof flame and report: pictures that are whole, hold every function with its sums, ask for
+# nothing from elsewhere, and take names as text, whatever they are.
+# shellcheck source=tests/preload/common.bash
+. "$(dirname "$0")/../preload/common.bash"
+
+hpprof=$top_builddir/hpprof
+[ -x "$hpprof" ] || skip_all "there is no $hpprof"
+has python3 || skip_all "there is no python3"
+judge="$top_srcdir/tests/tools/pictures.py"
+
+draw()
+{
+    timeout 60 "$hpprof" flame -o "$2.svg" "$1" && timeout 60 "$hpprof" report -o "$2.html" "$1"
+}
+
+# pictures_hold FILE COLLAPSED BYTES: its stacks are as these say, but for so many bytes each.
+pictures_hold()
+{
+    draw "$1" shown && python3 "$judge" holds "$2" shown.svg shown.html "$3" &&
+        "$hpprof" top --json "$1" | python3 "$judge" total shown.html
+}
+
+focus_is_kept()
+{
+    "$hpprof" flame --focus 'one' -o focus.svg plain.folded &&
+        "$hpprof" report --ignore 'two' -o focus.html plain.folded &&
+        printf 'one;two 5\none 7\n' >focus.folded && python3 "$judge" holds focus.folded focus.svg &&
+        printf 'one 7\nthree 8\n' >ignore.folded && python3 "$judge" holds ignore.folded "" focus.html
+}
+
+# What the page adds up itself.
+several_are_in_the_order_of_time()
+{
+    "$hpprof" report -o several.html late.pb.gz early.pb.gz &&
+        python3 "$judge" order several.html early.pb.gz late.pb.gz
+}
+
+many_stacks_are_quick()
+{
+    python3 "$judge" many >many.folded && draw many.folded many &&
+        python3 "$judge" holds many.folded "" many.html &&
+        [ "$(stat -c %s many.svg)" -lt 12000000 ] && grep -q 'the narrowest, are left out' many.svg
+}
+
+says_what_is_wrong()
+{
+    "$hpprof" report -o nowhere/x.html plain.folded 2>err
+    is $? 1 && is "$(wc -l <err)" 1 && grep -F 'nowhere/x.html: No such file' err || return 1
+    "$hpprof" flame -o x.svg nothing.folded 2>err
+    is $? 1 && [ ! -e x.svg ] || return 1
+    "$hpprof" flame plain.folded plain.folded 2>err >out
+    is $? 2 && "$hpprof" flame plain.folded >/dev/full 2>err
+    is $? 1 && "$hpprof" flame -o /dev/full plain.folded 2>err
+    is $? 1
+}
+
+nothing_is_a_picture_too()
+{
+    printf 'one;two 0\n' >zero.folded && draw zero.folded zero && python3 "$judge" holds zero.folded zero.svg zero.html
+}
+
+# In the browser, by way of what its page then holds.
+browses()
+{
+    timeout 100 "$browser" --headless --hide-scrollbars --no-sandbox --disable-gpu --disable-dev-shm-usage \
+        --user-data-dir="$work/browser" --virtual-time-budget=20000 --window-size="$2",1200 \
+        --dump-dom "file://$work/$1" >dom.html 2>browser.err
+}
+
+title_of()
+{
+    sed -n 's/.*<title>\([^<]*\)<.*/\1/p' "$1" | head -n 1
+}
+
+# The page with a script that uses it as people do, and says in its title what came of it.
+drives()
+{
+    python3 "$judge" drive "$1" "$1.driven.html" "$2" && browses "$1.driven.html" 1400 &&
+        is "$(title_of dom.html)" "done"
+}
+
+fits()
+{
+    python3 "$judge" frame "$1" framed.html "$2" && browses framed.html 1400 &&
+        is "$(title_of dom.html)" "fits"
+}
+
+cd "$work" || exit 1
+python3 "$judge" hostile >hostile.folded
+printf 'one;two 5\none 7\nthree 8\n' >plain.folded
+check "names are text, whatever they hold" pictures_hold hostile.folded hostile.folded 0
+check "--focus and --ignore choose stacks" focus_is_kept
+check "a profile of nothing is a picture too" nothing_is_a_picture_too
+check "20,000 stacks are in the report, and the widest in the flame graph" many_stacks_are_quick
+check "what cannot be written or read is one line" says_what_is_wrong
+for name in early late; do
+    # `kept` has to survive until the end.
+    # shellcheck disable=SC2016
+    ours 60 HPMALLOC_SAMPLE_INTERVAL=2k HPMALLOC_DUMP_AT_EXIT=1 HPMALLOC_QUIET=1 \
+        HPMALLOC_DUMP_FORMAT=pprof,collapsed HPMALLOC_DUMP_PATH="$work/$name" HPMALLOC_PROGRAM=perl \
+        perl -e '@kept = map { "x" x 50 } 1 .. 30000' >out 2>&1
+done
+if [ -s late.pb.gz ]; then
+    check "a program's stacks are in the pictures, and add up to the byte" \
+        pictures_hold late.pb.gz late.folded 4
+    check "profiles stand in the order of their time" several_are_in_the_order_of_time
+else
+    skip "a program's stacks are in the pictures" "there is no perl, or it left no profile"
+fi
+browser=$(command -v chromium || command -v chromium-browser || command -v google-chrome)
+if [ -n "$browser" ]; then
+    "$hpprof" report -o hostile.html hostile.folded
+    check "the browser draws 20,000 stacks in time, searches, zooms and sorts" drives many.html many
+    check "the browser runs no script of a name's" drives hostile.html hostile
+    [ -s several.html ] &&
+        check "the browser switches among types and profiles" drives several.html several
+    check "nothing stands across the edge of a page 400 wide" fits hostile.html 400
+    check "nothing stands across the edge of a page 1400 wide" fits hostile.html 1400
+else
+    skip "the report in a browser" "there is no chromium"
+fi
+finish
