@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -27,12 +28,15 @@ int picture_close(FILE *file, const char *output)
 {
     if (file == stdout)
         return STATUS_DONE;
+    struct stat found;
+    bool is_regular = fstat(fileno(file), &found) == 0 && S_ISREG(found.st_mode);
     bool is_bad = ferror(file) != 0;
     is_bad |= fclose(file) != 0;
     if (!is_bad)
         return STATUS_DONE;
     int error = errno;
-    unlink(output);
+    if (is_regular)
+        unlink(output);
     return failed("%s: %s", output, strerror(error));
 }
 

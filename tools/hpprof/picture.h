@@ -9,7 +9,7 @@
 /* The file, stdout where it is NULL or "-". NULL: one line said why. */
 FILE *picture_open(const char *output);
 
-/* The status; a file that could not be written as a whole is removed. */
+/* The status; a file (not a device) that could not be written as a whole is removed. */
 int picture_close(FILE *file, const char *output);
 
 /* As text of XML and HTML, or as a string of JSON in a page; at most so many characters, of which
