@@ -248,6 +248,8 @@ def main(what, *rest):
         assert sum(data["shots"][-1]["values"][data["type"]][1]) == said, said
     elif what == "order":
         check_order(rest[0], list(rest[1:]))
+    elif what == "count":
+        assert len(data_of(rest[0])["shots"]) == int(rest[1])
     elif what == "drive":
         put_driven(*rest)
     else:

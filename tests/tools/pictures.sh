@@ -88,6 +88,20 @@ fits()
         is "$(title_of dom.html)" "fits"
 }
 
+run_reports_what_a_program_held()
+{
+    local folder=$work/temporary
+    mkdir "$folder"
+    # shellcheck disable=SC2016
+    TMPDIR=$folder timeout 60 "$hpprof" run --library "$library" --sample-interval 2k --quiet 1 \
+        --report run.html -- \
+        perl -e '@kept = map { "x" x 50 } 1 .. 30000; kill USR2 => $$ for 1 .. 7; exit 3'
+    is $? 3 && is "$(count_files "$folder")" 0 && rmdir "$folder" && mkdir "$folder" &&
+        grep -q Perl_ run.html && python3 "$judge" count run.html 8 || return 1
+    TMPDIR=$folder timeout 60 "$hpprof" run --library "$library" --report no.html -- ./nowhere 2>err
+    is $? 127 && is "$(wc -l <err)" 1 && [ ! -e no.html ] && rmdir "$folder"
+}
+
 cd "$work" || exit 1
 python3 "$judge" hostile >hostile.folded
 printf 'one;two 5\none 7\nthree 8\n' >plain.folded
@@ -106,6 +120,7 @@ done
 if [ -s late.pb.gz ]; then
     check "a program's stacks are in the pictures, and add up to the byte" \
         pictures_hold late.pb.gz late.folded 4
+    check "run --report shows what a program held" run_reports_what_a_program_held
     check "profiles stand in the order of their time" several_are_in_the_order_of_time
 else
     skip "a program's stacks are in the pictures" "there is no perl, or it left no profile"

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "hpprof.h"
+#include "runreport.h"
 
 enum { NAME_BYTES = 64 };
 
@@ -16,7 +17,9 @@ static const char help[] =
     "\n"
     "Runs a program under hpmalloc: sets the environment and LD_PRELOAD, and becomes the program.\n"
     "\n"
-    "  --library PATH  the library to preload (default: the one that came with hpprof)\n";
+    "  --library PATH  the library to preload (default: the one that came with hpprof)\n"
+    "  --report FILE   waits for the program, and writes FILE, a page for the browser, of what it\n"
+    "                  held at its end, and of what it dumped before\n";
 
 static const char example[] =
     "\n"
@@ -73,15 +76,26 @@ static int set_option(const struct option *option, const char *name, const char 
     return STATUS_DONE;
 }
 
-static int take_argument(int count, char **arguments, int *at, const char **library)
+struct choices {
+    const char *library, *report; // or NULL
+};
+
+static int take_path(const char *name, const char *value, const char **path)
+{
+    *path = value;
+    return value[0] != '\0' ? STATUS_DONE : misused("run: %s needs a path", name);
+}
+
+static int take_argument(int count, char **arguments, int *at, struct choices *choices)
 {
     char name[NAME_BYTES];
     const char *argument = arguments[*at];
     const char *value = value_of("--library", count, arguments, at);
-    if (value != NULL) {
-        *library = value;
-        return value[0] != '\0' ? STATUS_DONE : misused("run: --library needs a path");
-    }
+    if (value != NULL)
+        return take_path("--library", value, &choices->library);
+    value = value_of("--report", count, arguments, at);
+    if (value != NULL)
+        return take_path("--report", value, &choices->report);
     for (size_t i = 0; i < OPTION_COUNT; i++) {
         value = value_of(argument_of(&option_table[i], name), count, arguments, at);
         if (value != NULL)
@@ -148,7 +162,7 @@ static int become(char **arguments, const char *library)
 
 int command_run(int count, char **arguments)
 {
-    const char *library = NULL;
+    struct choices choices = {0};
     int at = 1;
     for (; at < count && arguments[at][0] == '-'; at++) {
         if (strcmp(arguments[at], "--") == 0) {
@@ -157,11 +171,13 @@ int command_run(int count, char **arguments)
         }
         if (is_help(arguments[at]))
             return print_help();
-        int status = take_argument(count, arguments, &at, &library);
+        int status = take_argument(count, arguments, &at, &choices);
         if (status != STATUS_DONE)
             return status;
     }
     if (at >= count)
         return misused("run: no program to run");
-    return become(arguments + at, library);
+    if (choices.report != NULL)
+        return runreport(arguments + at, choices.library, choices.report, become);
+    return become(arguments + at, choices.library);
 }
