@@ -26,7 +26,7 @@ TRUTHS = {
 }
 ROUNDS = int(os.environ.get("LEAK_ROUNDS", "1"))
 STEPS = os.environ.get("LEAK_STEPS", "10")
-MILLISECONDS = os.environ.get("LEAK_MILLISECONDS", "100")
+MILLISECONDS = os.environ.get("LEAK_MILLISECONDS", "250")
 
 test_count = fail_count = 0
 
@@ -46,7 +46,7 @@ def run_all(program, folder):
     for name in TRUTHS:
         os.makedirs(os.path.join(folder, name))
         environment = dict(os.environ, LD_PRELOAD=LIBRARY, HPMALLOC_QUIET="1",
-                           HPMALLOC_SAMPLE_INTERVAL="64k",
+                           HPMALLOC_SAMPLE_INTERVAL="32k",
                            HPMALLOC_DUMP_PATH=os.path.join(folder, name, "%n"))
         children.append(subprocess.Popen([program, name, STEPS, MILLISECONDS], env=environment))
     for child in children:

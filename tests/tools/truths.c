@@ -146,13 +146,17 @@ int main(int count, char **arguments)
         if (strcmp(arguments[1], truths[i].name) != 0)
             continue;
         long milliseconds = atol(arguments[3]);
-        struct timespec pause = {milliseconds / 1000, milliseconds % 1000 * 1000000};
+        struct timespec next;
+        clock_gettime(CLOCK_MONOTONIC, &next);
         steps = atoi(arguments[2]);
         for (int step = 0; step < steps; step++) {
             run_background();
             truths[i].run(step);
             raise(SIGUSR2);
-            nanosleep(&pause, NULL);
+            long nanoseconds = next.tv_nsec + milliseconds % 1000 * 1000000;
+            next.tv_sec += milliseconds / 1000 + nanoseconds / 1000000000;
+            next.tv_nsec = nanoseconds % 1000000000;
+            clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &next, NULL);
         }
         return 0;
     }

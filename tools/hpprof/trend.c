@@ -229,7 +229,7 @@ static bool has_slowed(const struct moment *moments, size_t count, size_t late_c
     double growth = moments[count - 1].value - late->value;
     double error =
         fmax(expected_error(moments, count, expected), change_error(late, &moments[count - 1]));
-    return expected > 0 && growth < share * expected && expected - growth > 2.33 * error;
+    return expected > 0 && growth < share * expected && expected - growth > 2.8 * error;
 }
 
 static bool has_stopped(const struct moment *moments, size_t count)
@@ -305,6 +305,10 @@ static void say_steady(struct trend *trend, const struct moment *moments, size_t
         snprintf(trend->reason, TREND_REASON_MAX,
                  "it rises to %s and falls again to %s: the baseline does not rise",
                  units_bytes(high, most->value), units_bytes(low, least->value));
+    } else if (moments[count - 1].value - moments[0].value > 0.5 * most->value &&
+               !has_stopped(moments, count)) {
+        strcpy(trend->reason, "it may be growing, but that could be chance: a denser sampling "
+                              "interval, or more snapshots would tell");
     } else if (most->value < 4 * most->grain) {
         strcpy(trend->reason, "too few samples: a denser sampling interval would tell");
     } else {
