@@ -8,6 +8,9 @@ import shutil
 import subprocess
 import sys
 
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+import tap  # noqa: E402
+
 SOURCE = os.path.abspath(os.environ.get("top_srcdir", "."))
 BUILD = os.path.abspath(os.environ.get("top_builddir", "."))
 LIBRARY = os.path.join(BUILD, ".libs", "libhpmalloc.so")
@@ -29,22 +32,9 @@ UNDONE = r"\b(TO" + r"DO|FIX" + r"ME|XX" + r"X)\b"
 FOLDERS = ["include", "src", "tests", "tools", "bench", "man"]
 TEXT_ENDINGS = (".c", ".h", ".cc", ".py", ".sh", ".bash", ".am", ".md")
 
-test_count = fail_count = 0
-
-
-def report(sentence, faults):
-    global test_count, fail_count
-    test_count += 1
-    for fault in faults:
-        print("# " + fault)
-    fail_count += bool(faults)
-    print("%s %d - house: %s" % ("not ok" if faults else "ok", test_count, sentence), flush=True)
-
-
-def skip(sentence, reason):
-    global test_count
-    test_count += 1
-    print("ok %d - house: %s # SKIP %s" % (test_count, sentence, reason), flush=True)
+reporter = tap.Reporter("house")
+report = reporter.report
+skip = reporter.skip
 
 
 def files(folders, endings):
@@ -200,8 +190,7 @@ def main():
         check_dependencies()
         check_soname()
         check_undefined()
-    print("1..%d" % test_count)
-    return fail_count != 0
+    return reporter.finish()
 
 
 if __name__ == "__main__":

@@ -8,20 +8,15 @@ import subprocess
 import sys
 import tempfile
 
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+import tap  # noqa: E402
+
 PROGRAM = os.path.join(os.environ.get("top_builddir", "."), "tests/prof/crowd")
 LIVE_MIB = 1100  # above a gibibyte
 WAYS = (100, 1000, 1 << 24)
 
-test_count = fail_count = 0
-
-
-def report(sentence, faults):
-    global test_count, fail_count
-    test_count += 1
-    for fault in faults:
-        print("# " + fault)
-    fail_count += bool(faults)
-    print("%s %d - crowd: %s" % ("not ok" if faults else "ok", test_count, sentence), flush=True)
+reporter = tap.Reporter("crowd")
+report = reporter.report
 
 
 def start(path, arguments, interval="512k"):
@@ -86,8 +81,7 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         check_leaks(folder)
         check_footprint(folder)
-    print("1..%d" % test_count)
-    return fail_count != 0
+    return reporter.finish()
 
 
 if __name__ == "__main__":

@@ -14,8 +14,10 @@ import tempfile
 import time
 import urllib.request
 
-sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path[:0] = [HERE, os.path.dirname(HERE)]
 import profileproto  # noqa: E402
+import tap  # noqa: E402
 
 BUILD = os.path.abspath(os.environ.get("top_builddir", "."))
 LIBRARY = os.path.join(BUILD, ".libs/libhpmalloc.so")
@@ -39,17 +41,8 @@ HEADER = re.compile(r"heap profile: *(\d+): *(\d+) *\[ *(\d+): *(\d+) *\] *@ *"
 LINE = re.compile(r"(\d+): (\d+) \[(\d+): (\d+)\] @((?: 0x[0-9a-f]+)+)$")
 MAPPING = re.compile(r"[0-9a-f]+-[0-9a-f]+ r-xp [0-9a-f]+ 00:00 0 \S.*$")
 
-test_count = fail_count = 0
-
-
-def report(sentence, faults, skip=None):
-    global test_count, fail_count
-    test_count += 1
-    for fault in faults[:10]:
-        print("# " + fault)
-    fail_count += bool(faults)
-    print("%s %d - formats: %s%s" % ("not ok" if faults else "ok", test_count, sentence,
-                                     " # SKIP " + skip if skip else ""), flush=True)
+reporter = tap.Reporter("formats", 10)
+report = reporter.report
 
 
 class Pprof(profileproto.Profile):
@@ -409,7 +402,7 @@ def main():
             program = dump(name, folder)
             for profile in PROFILES:
                 check_profile(name, profile, folder, program)
-            if fail_count:
+            if reporter.fail_count:
                 continue
             if name in ("sizes", "intervals", "python3"):
                 check_go(name, folder, program, tool)
@@ -419,8 +412,7 @@ def main():
             if name == "sizes":
                 check_go_http(folder, tool)
         check_time(folder)
-    print("1..%d" % test_count)
-    return fail_count != 0
+    return reporter.finish()
 
 
 if __name__ == "__main__":

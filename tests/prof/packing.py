@@ -8,20 +8,14 @@ import subprocess
 import sys
 import zlib
 
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+import tap  # noqa: E402
+
 PROGRAM = os.path.join(os.environ.get("top_builddir", "."), "tests/prof/pack")
 SEEDS = int(os.environ.get("GZIP_SEEDS", "150"))
 
-test_count = fail_count = 0
-
-
-def report(sentence, faults, skip=None):
-    global test_count, fail_count
-    test_count += 1
-    for fault in faults[:10]:
-        print("# " + fault)
-    fail_count += bool(faults)
-    print("%s %d - gzip: %s%s" % ("not ok" if faults else "ok", test_count, sentence,
-                                  " # SKIP " + skip if skip else ""), flush=True)
+reporter = tap.Reporter("gzip", 10)
+report = reporter.report
 
 
 def pack(data, piece=1 << 20):
@@ -117,8 +111,7 @@ def main():
     check_round_trips()
     check_gzip_tests()
     check_size()
-    print("1..%d" % test_count)
-    return fail_count != 0
+    return reporter.finish()
 
 
 if __name__ == "__main__":

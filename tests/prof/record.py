@@ -14,8 +14,10 @@ import sys
 import tempfile
 import time
 
-sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path[:0] = [HERE, os.path.dirname(HERE)]
 import profileproto  # noqa: E402
+import tap  # noqa: E402
 
 BUILD = os.path.abspath(os.environ.get("top_builddir", "."))
 HELPER, HPPROF = (os.path.join(BUILD, p) for p in ("tests/prof/record_helper", "hpprof"))
@@ -24,22 +26,9 @@ PLUGIN_SOURCE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "tortur
 ROUNDS = int(os.environ.get("KILL_ROUNDS", "20"))
 INTERVAL, ERRORS = 16384, 5
 
-test_count = fail_count = 0
-
-
-def report(sentence, faults):
-    global test_count, fail_count
-    test_count += 1
-    for fault in faults:
-        print("# " + fault)
-    fail_count += bool(faults)
-    print("%s %d - record: %s" % ("not ok" if faults else "ok", test_count, sentence), flush=True)
-
-
-def skip(sentence, reason):
-    global test_count
-    test_count += 1
-    print("ok %d - record: %s # SKIP %s" % (test_count, sentence, reason), flush=True)
+reporter = tap.Reporter("record")
+report = reporter.report
+skip = reporter.skip
 
 
 class Program:
@@ -379,5 +368,4 @@ try:
 finally:
     if not os.environ.get("KEEP"):
         shutil.rmtree(WORK, ignore_errors=True)
-print("1..%d" % test_count)
-sys.exit(fail_count != 0)
+sys.exit(reporter.finish())

@@ -9,22 +9,16 @@ import subprocess
 import sys
 import tempfile
 
-sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path[:0] = [HERE, os.path.dirname(HERE)]
 import profileproto  # noqa: E402
+import tap  # noqa: E402
 
 PROGRAM = os.path.join(os.environ.get("top_builddir", "."), "tests/prof/truth")
 ERRORS = 5
 
-test_count = fail_count = 0
-
-
-def report(sentence, faults):
-    global test_count, fail_count
-    test_count += 1
-    for fault in faults:
-        print("# " + fault)
-    fail_count += bool(faults)
-    print("%s %d - truth: %s" % ("not ok" if faults else "ok", test_count, sentence), flush=True)
+reporter = tap.Reporter("truth")
+report = reporter.report
 
 
 class Fact:
@@ -165,9 +159,7 @@ def check_go(folder):
     go = shutil.which("go")
     sentence = "sizes: go tool pprof reads the profile"
     if go is None:
-        global test_count
-        test_count += 1
-        print("ok %d - truth: %s # SKIP there is no go" % (test_count, sentence))
+        reporter.skip(sentence, "there is no go")
         return
     top = subprocess.run([go, "tool", "pprof", "-top", "-sample_index=inuse_space", PROGRAM,
                           os.path.join(folder, "sizes.pb.gz")], stdout=subprocess.PIPE,
@@ -187,8 +179,7 @@ def main():
             check_scenario(scenario, folder)
         check_peak(folder)
         check_go(folder)
-    print("1..%d" % test_count)
-    return fail_count != 0
+    return reporter.finish()
 
 
 if __name__ == "__main__":

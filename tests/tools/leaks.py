@@ -8,6 +8,9 @@ import subprocess
 import sys
 import tempfile
 
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+import tap  # noqa: E402
+
 BUILD = os.path.abspath(os.environ.get("top_builddir", "."))
 SOURCE = os.path.abspath(os.environ.get("top_srcdir", "."))
 LIBRARY = os.path.join(BUILD, ".libs", "libhpmalloc.so")
@@ -28,16 +31,8 @@ ROUNDS = int(os.environ.get("LEAK_ROUNDS", "1"))
 STEPS = os.environ.get("LEAK_STEPS", "10")
 MILLISECONDS = os.environ.get("LEAK_MILLISECONDS", "250")
 
-test_count = fail_count = 0
-
-
-def report(sentence, faults):
-    global test_count, fail_count
-    test_count += 1
-    for fault in faults:
-        print("# " + fault)
-    fail_count += bool(faults)
-    print("%s %d - leaks: %s" % ("not ok" if faults else "ok", test_count, sentence), flush=True)
+reporter = tap.Reporter("leaks")
+report = reporter.report
 
 
 def run_all(program, folder):
@@ -107,8 +102,7 @@ def main():
             check_truth(name, folders)
         check_few(folders[0])
         check_order(folders[0])
-    print("1..%d" % test_count)
-    return fail_count != 0
+    return reporter.finish()
 
 
 if __name__ == "__main__":

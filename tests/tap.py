@@ -1,0 +1,24 @@
+"""What tests in Python say: a line of TAP for each sentence, with what speaks against it before it."""
+
+
+class Reporter:
+    def __init__(self, name, faults_shown=None):
+        """`faults_shown`: at most so many of a sentence's faults; None: all."""
+        self.name, self.faults_shown = name, faults_shown
+        self.test_count = self.fail_count = 0
+
+    def report(self, sentence, faults, skip=None):
+        self.test_count += 1
+        for fault in faults[:self.faults_shown]:
+            print("# " + fault)
+        self.fail_count += bool(faults)
+        print("%s %d - %s: %s%s" % ("not ok" if faults else "ok", self.test_count, self.name, sentence,
+                                    " # SKIP " + skip if skip else ""), flush=True)
+
+    def skip(self, sentence, reason):
+        self.report(sentence, [], reason)
+
+    def finish(self):
+        """Prints the plan. The exit status."""
+        print("1..%d" % self.test_count)
+        return int(self.fail_count != 0)
