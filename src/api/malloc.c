@@ -196,7 +196,7 @@ static bool is_marked(const void *address)
 static void check_mark(const void *address, unsigned class)
 {
     if (is_marked(address) && is_freed(address, class))
-        die("double free of %p: object of %zu bytes", address, sizeclass_bytes(class));
+        slab_die_of_double_free(address, class);
 }
 
 /* The mark alone proves nothing, a program may write what it likes: the lists are searched. */
@@ -238,7 +238,7 @@ size_t malloc_usable_bytes(const void *address)
     if (span->kind != SPAN_TAGGED_SLAB)
         return large_usable_bytes(span);
     if (unlikely(central_holds(span, address)))
-        die("double free of %p: object of %zu bytes", address, sizeclass_bytes(span->class));
+        slab_die_of_double_free(address, span->class);
     return sizeclass_bytes(span->class);
 }
 

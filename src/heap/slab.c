@@ -65,10 +65,15 @@ size_t slab_take(struct span *slab, size_t count, struct object **head, struct o
     return taken;
 }
 
+HPM_COLD void slab_die_of_double_free(const void *object, unsigned class)
+{
+    die("double free of %p: object of %zu bytes", object, sizeclass_bytes(class));
+}
+
 HPM_COLD void slab_refuse(const struct span *slab, const void *object)
 {
     slab_index_get(slab, object);
-    die("double free of %p: object of %zu bytes", object, sizeclass_bytes(slab->class));
+    slab_die_of_double_free(object, slab->class);
 }
 
 void slab_put(struct span *slab, void *object)

@@ -31,6 +31,9 @@ size_t slab_take(struct span *slab, size_t count, struct object **head, struct o
 /* Puts one object back. Dies when it is no object of the slab or is in it already. */
 void slab_put(struct span *slab, void *object);
 
+/* Dies of an object that was freed before. */
+_Noreturn void slab_die_of_double_free(const void *object, unsigned class);
+
 /* Dies of what is not to be put back. */
 _Noreturn void slab_refuse(const struct span *slab, const void *object);
 

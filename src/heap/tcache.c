@@ -246,8 +246,7 @@ static void check_chain(const struct object *head, size_t count, unsigned class)
     for (size_t i = 0; i < count; i++, at = at->next)
         central_check(at, class);
     if (unlikely(at != NULL))
-        die("double free of %p: object of %zu bytes", (const void *)pushed_twice(head, count),
-            sizeclass_bytes(class));
+        slab_die_of_double_free(pushed_twice(head, count), class);
 }
 
 void tcache_check(const struct tcache *cache)
