@@ -228,7 +228,7 @@ static struct site_counts counts_locked(const struct site *site)
     struct site_counts counts = {.alloc = site->alloc, .peak = site->peak};
     if (site->past != NULL) {
         counts.freed = site->past->freed;
-        counts.freed_seconds = site->past->freed_seconds;
+        counts.freed_seconds = site->past->lifetimes.seconds;
     }
     return counts;
 }
@@ -320,7 +320,6 @@ bool stacktab_add(struct site *site, const struct site_counts *counts,
         add_sums(&site->alloc, &counts->alloc);
         add_sums(&site->peak, &counts->peak);
         add_sums(&past->freed, &counts->freed);
-        past->freed_seconds += counts->freed_seconds;
         lifetimes_add(&past->lifetimes, lifetimes);
     }
     lock_release(&site->lock);
@@ -378,7 +377,6 @@ void stacktab_discharge(struct site *site, double weight, size_t requested_bytes
     struct site_past *past = past_locked(site);
     if (past != NULL) {
         add_sample(&past->freed, weight, requested_bytes);
-        past->freed_seconds += weight * (double)age_ns / 1e9;
         lifetimes_count(&past->lifetimes, weight, age_ns);
     } else {
         take_back(&site->alloc, weight, requested_bytes);

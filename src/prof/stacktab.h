@@ -60,7 +60,6 @@ struct site_mirror {
 /* What most sites never need: made at the first free, or when a site changes during a freeze. */
 struct site_past {
     struct sums freed;
-    double freed_seconds;
     struct lifetimes lifetimes;
     uint32_t frozen_epoch; // `frozen` is of this freeze
     struct site_counts frozen;
