@@ -26,6 +26,8 @@
 
 enum { PROFILE_COUNT = DUMP_PROFILE_PINNED + 1, FORMAT_COUNT = DUMP_FORMAT_COLLAPSED + 1 };
 
+#define ALL_PROFILES (((uint64_t)1 << PROFILE_COUNT) - 1)
+
 static const char *const format_endings[FORMAT_COUNT] = {
     [DUMP_FORMAT_PPROF] = ".pb.gz",
     [DUMP_FORMAT_TEXT] = ".txt",
@@ -164,7 +166,8 @@ static bool wants_ages(uint64_t formats)
            (option_number(OPTION_DUMP_LABELS) >> DUMP_LABEL_AGE & 1) != 0;
 }
 
-static bool take_rows_locked(struct snapshot *snapshot, bool is_calibrated)
+/* Who pins what is worked out only where it is shown: every thread's lists are walked for it. */
+static bool take_rows_locked(struct snapshot *snapshot, bool is_calibrated, uint64_t profiles)
 {
     lock_assert_held(&dump.lock);
     stats_collect(&dump.stats);
@@ -172,7 +175,8 @@ static bool take_rows_locked(struct snapshot *snapshot, bool is_calibrated)
         return false;
     if (is_calibrated)
         snapshot_calibrate(snapshot, dump.stats.live_bytes);
-    snapshot->unpinned_bytes = pinned_charge(snapshot);
+    if (profiles >> DUMP_PROFILE_PINNED & 1)
+        snapshot->unpinned_bytes = pinned_charge(snapshot);
     return true;
 }
 
@@ -193,9 +197,10 @@ static bool want_names(enum dump_names names)
 }
 
 /* One picture for all files of a dump. */
-static int prepare_locked(const struct dump_order *order, uint64_t formats)
+static int prepare_locked(const struct dump_order *order, uint64_t profiles, uint64_t formats)
 {
-    if (!(order->to != NULL ? copy_rows_locked(order->to) : take_rows_locked(&dump.snapshot, true)))
+    if (!(order->to != NULL ? copy_rows_locked(order->to)
+                            : take_rows_locked(&dump.snapshot, true, profiles)))
         return -ENOMEM;
     if (order->from != NULL)
         rows_subtract(&dump.snapshot, order->from, order->keeps_inuse);
@@ -206,10 +211,10 @@ static int prepare_locked(const struct dump_order *order, uint64_t formats)
     return -ENOMEM;
 }
 
-static int take_picture_locked(uint64_t formats)
+static int take_picture_locked(uint64_t profiles, uint64_t formats)
 {
     static const struct dump_order plain;
-    return prepare_locked(&plain, formats);
+    return prepare_locked(&plain, profiles, formats);
 }
 
 static bool write_format(unsigned profile, unsigned format, int fd)
@@ -303,7 +308,8 @@ static bool dump_set_locked(const char *reason)
 {
     uint64_t live_bytes = profile_live_bytes();
     begin_file_locked(dump.pattern, reason);
-    int error = take_picture_locked(option_number(OPTION_DUMP_FORMAT));
+    int error = take_picture_locked(option_number(OPTION_DUMP_PROFILE),
+                                    option_number(OPTION_DUMP_FORMAT));
     if (error != 0) {
         complain(DUMP_PROFILE_HEAP, error);
         return false;
@@ -398,7 +404,7 @@ int dump_order_to_fd(const struct dump_order *order, int fd)
         return -EINVAL;
     if (!enter())
         return -EDEADLK;
-    int error = prepare_locked(order, (uint64_t)1 << order->format);
+    int error = prepare_locked(order, (uint64_t)1 << order->profile, (uint64_t)1 << order->format);
     if (error == 0) {
         error = write_locked(order->profile, order->format, fd);
         forget_locked();
@@ -419,7 +425,7 @@ int dump_take_picture(struct snapshot *picture, bool is_calibrated)
     int saved = errno;
     if (!enter())
         return -EDEADLK;
-    bool done = take_rows_locked(picture, is_calibrated);
+    bool done = take_rows_locked(picture, is_calibrated, ALL_PROFILES);
     leave();
     errno = saved;
     return done ? 0 : -ENOMEM;
@@ -446,7 +452,7 @@ static int dump_to_path_locked(unsigned profile, unsigned format, const char *pa
     begin_file_locked(path != NULL ? path : dump.pattern, reason);
     if (path == NULL)
         dump.file.ending = format_endings[format];
-    int error = take_picture_locked((uint64_t)1 << format);
+    int error = take_picture_locked((uint64_t)1 << profile, (uint64_t)1 << format);
     if (error != 0) {
         complain(profile, error);
         return error;
