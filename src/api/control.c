@@ -108,7 +108,7 @@ HPM_EXPORT int hpm_label_clear(const char *key)
 
 HPM_EXPORT size_t hpm_release_memory(size_t bytes)
 {
-    for (unsigned class = 1; class < SIZECLASS_COUNT; class ++)
+    for (unsigned class = 1; class < SIZECLASS_COUNT; class++)
         central_drain(class);
     return pageheap_release(bytes);
 }
