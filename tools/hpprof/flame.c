@@ -80,7 +80,7 @@ static void put_title(const struct picture *picture)
     fputs(": ", picture->file);
     picture_put_xml(picture->file, picture->type, 60);
     fprintf(picture->file, "%s%s", picture->profile->time_ns > 0 ? ", " : "",
-            picture_time(picture->profile, time, sizeof(time)));
+            profile_time(picture->profile, time, sizeof(time)));
 }
 
 static void put_subtitle(const struct picture *picture)

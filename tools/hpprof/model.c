@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 struct profile *profile_alloc(const char *name)
 {
@@ -177,6 +178,28 @@ double profile_calibration(const struct profile *profile)
             return factor;
     }
     return 1;
+}
+
+const char *profile_base_name(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return slash != NULL ? slash + 1 : path;
+}
+
+const char *profile_program(const struct profile *profile)
+{
+    bool is_known = profile->mapping_count != 0;
+    return is_known ? profile_base_name(profile_text(profile, profile->mappings[0].file)) : "";
+}
+
+const char *profile_time(const struct profile *profile, char *text, size_t size)
+{
+    struct tm parts;
+    time_t seconds = profile->time_ns / 1000000000;
+    if (profile->time_ns <= 0 || gmtime_r(&seconds, &parts) == NULL ||
+        strftime(text, size, "%Y-%m-%d %H:%M:%S UTC", &parts) == 0)
+        *text = '\0';
+    return text;
 }
 
 const struct model_mapping *profile_find_mapping(const struct profile *profile, uint64_t address,

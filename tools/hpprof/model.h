@@ -121,6 +121,13 @@ int64_t profile_object_bytes(const struct profile *profile, const struct sample 
  */
 double profile_calibration(const struct profile *profile);
 
+/* The main program's name without its folder; "": not known. */
+const char *profile_program(const struct profile *profile);
+const char *profile_base_name(const char *path);
+
+/* When it was taken: "2026-01-31 12:00:00 UTC", or "". */
+const char *profile_time(const struct profile *profile, char *text, size_t size);
+
 const struct model_mapping *profile_find_mapping(const struct profile *profile, uint64_t address,
                                                  uint32_t *index);
 

@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "hpprof.h"
@@ -97,25 +96,8 @@ void picture_put_json(FILE *file, const char *text)
     putc('"', file);
 }
 
-static const char *base_of(const char *path)
-{
-    const char *slash = strrchr(path, '/');
-    return slash != NULL ? slash + 1 : path;
-}
-
 const char *picture_program(const struct profile *profile)
 {
-    const char *path =
-        profile->mapping_count != 0 ? profile_text(profile, profile->mappings[0].file) : "";
-    return base_of(*path != '\0' ? path : profile->name);
-}
-
-const char *picture_time(const struct profile *profile, char *text, size_t size)
-{
-    struct tm parts;
-    time_t seconds = profile->time_ns / 1000000000;
-    if (profile->time_ns <= 0 || gmtime_r(&seconds, &parts) == NULL ||
-        strftime(text, size, "%Y-%m-%d %H:%M:%S UTC", &parts) == 0)
-        *text = '\0';
-    return text;
+    const char *program = profile_program(profile);
+    return *program != '\0' ? program : profile_base_name(profile->name);
 }

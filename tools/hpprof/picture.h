@@ -22,7 +22,4 @@ size_t picture_characters(const char *text);
 /* What a picture is named after: the program, or else the file. */
 const char *picture_program(const struct profile *profile);
 
-/* "2026-01-31 12:00:00 UTC", or "". */
-const char *picture_time(const struct profile *profile, char *text, size_t size);
-
 #endif

@@ -136,7 +136,7 @@ static void put_shot(const struct report *report, const struct shot *shot)
     putc('{', file);
     put_text(file, "file", profile->name);
     fprintf(file, ",\"ms\":%lld,", (long long)(profile->time_ns / 1000000));
-    put_text(file, "time", picture_time(profile, time, sizeof(time)));
+    put_text(file, "time", profile_time(profile, time, sizeof(time)));
     fputs(",\"comments\":[", file);
     for (size_t i = 0; i < profile->comment_count; i++) {
         fputs(i > 0 ? "," : "", file);

@@ -39,12 +39,6 @@ static uint32_t name_of(struct stacks *stacks, const char *text)
     }
 }
 
-static const char *base_name(const char *path)
-{
-    const char *slash = strrchr(path, '/');
-    return slash != NULL ? slash + 1 : path;
-}
-
 static uint32_t name_of_location(struct stacks *stacks, const struct input *input,
                                  const struct location *location)
 {
@@ -52,7 +46,7 @@ static uint32_t name_of_location(struct stacks *stacks, const struct input *inpu
     const struct profile *profile = input->profile;
     if (location->mapping != MODEL_NONE) {
         const char *file = profile_text(profile, profile->mappings[location->mapping].file);
-        snprintf(text, sizeof(text), "[%.200s]", base_name(file));
+        snprintf(text, sizeof(text), "[%.200s]", profile_base_name(file));
     }
     return name_of(stacks, text);
 }

@@ -1,6 +1,5 @@
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #include "query.h"
 #include "style.h"
@@ -60,26 +59,15 @@ void table_put_rows(const struct graph *graph)
 static void put_time(const struct profile *profile)
 {
     char text[64];
-    struct tm parts;
-    time_t seconds = profile->time_ns / 1000000000;
-    if (profile->time_ns > 0 && gmtime_r(&seconds, &parts) != NULL &&
-        strftime(text, sizeof(text), "%Y-%m-%d %H:%M:%S UTC", &parts) != 0)
-        printf(", %s", text);
-}
-
-static const char *program_of(const struct profile *profile)
-{
-    const char *path =
-        profile->mapping_count != 0 ? profile_text(profile, profile->mappings[0].file) : "";
-    const char *slash = strrchr(path, '/');
-    return slash != NULL ? slash + 1 : path;
+    profile_time(profile, text, sizeof(text));
+    printf("%s%s", *text != '\0' ? ", " : "", text);
 }
 
 void table_put_title(const struct query_input *input, const struct graph *graph)
 {
     const struct profile *profile = input->profile;
     char shown[UNITS_TEXT_MAX], total[UNITS_TEXT_MAX], percent[UNITS_TEXT_MAX];
-    const char *program = program_of(profile);
+    const char *program = profile_program(profile);
     printf("%s%s%s", *program != '\0' ? program : profile->name, *program != '\0' ? ": " : ", ",
            profile_text(profile, profile->types[input->inputs[0].type].type));
     put_time(profile);

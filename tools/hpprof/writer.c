@@ -61,9 +61,8 @@ static void put_binary(FILE *file, const struct profile *profile, const struct l
     const char *path = location->mapping != MODEL_NONE
                            ? profile_text(profile, profile->mappings[location->mapping].file)
                            : "";
-    const char *slash = strrchr(path, '/');
     putc('[', file);
-    put_frame(file, *path == '\0' ? "unknown" : slash != NULL ? slash + 1 : path);
+    put_frame(file, *path == '\0' ? "unknown" : profile_base_name(path));
     putc(']', file);
 }
 
