@@ -1,24 +1,7 @@
 #include <string.h>
 
 #include "reader.h"
-
-/* Field numbers of profile.proto. */
-enum profile_field {
-    PROFILE_SAMPLE_TYPE = 1,
-    PROFILE_SAMPLE,
-    PROFILE_MAPPING,
-    PROFILE_LOCATION,
-    PROFILE_FUNCTION,
-    PROFILE_STRING_TABLE,
-    PROFILE_DROP_FRAMES,
-    PROFILE_KEEP_FRAMES,
-    PROFILE_TIME_NANOS,
-    PROFILE_DURATION_NANOS,
-    PROFILE_PERIOD_TYPE,
-    PROFILE_PERIOD,
-    PROFILE_COMMENT,
-    PROFILE_DEFAULT_SAMPLE_TYPE,
-};
+#include "report/proto.h"
 
 enum wire { WIRE_NUMBER = 0, WIRE_64 = 1, WIRE_BYTES = 2, WIRE_32 = 5 };
 
