@@ -23,6 +23,10 @@
 #define HPM_INLINE   static inline __attribute__((always_inline))
 #define HPM_WEAK     __attribute__((weak))
 
+/* Code of the profiler that every program runs at its start or end: kept together, beside the
+ * allocator's, so that a small program maps few pages of the library. */
+#define HPM_EARLY __attribute__((section(".text.startup")))
+
 /* Thread-local storage that works in a library opened late: a few bytes of the static block, no
  * call, no allocation. Keep what is declared with it small (pointers and flags). */
 #define HPM_TLS _Thread_local __attribute__((tls_model("initial-exec")))

@@ -11,7 +11,7 @@
 
 #include "base/os.h"
 
-enum { STEP_BYTES = 1 << 20, ALIGNMENT = 16, ZEROES_BYTES = 16 * 1024 };
+enum { STEP_BYTES = 1 << 20, ALIGNMENT = 16 };
 
 #define SMALL_RANGE_BYTES ((size_t)16 * MiB)
 #define TRY_PAUSE_NS      1000000000u
@@ -32,7 +32,7 @@ static struct {
 /* Where the file system cannot reserve, writing does. */
 static int write_zeroes(int fd, size_t from, size_t bytes)
 {
-    static const char zeroes[ZEROES_BYTES];
+    static char zeroes[16 * KiB]; // never written: no page of it is ever had, and none of the file
     while (bytes > 0) {
         ssize_t done = pwrite(fd, zeroes, min_size(bytes, sizeof(zeroes)), (off_t)from);
         if (done < 0 && errno == EINTR)

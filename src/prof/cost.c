@@ -27,7 +27,7 @@ bool cost_end(uint64_t begun)
     return true;
 }
 
-void *cost_meta_alloc(size_t bytes)
+HPM_EARLY void *cost_meta_alloc(size_t bytes)
 {
     void *start = meta_alloc(bytes);
     if (start != NULL)

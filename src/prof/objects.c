@@ -44,7 +44,7 @@ const struct loaded_object *objects_find(uintptr_t address)
     return address < object->limit ? object : NULL;
 }
 
-static bool insert(const struct loaded_object *object)
+HPM_EARLY static bool insert(const struct loaded_object *object)
 {
     if (loaded.count == OBJECTS_MAX || object->limit <= object->start)
         return false;
@@ -62,8 +62,8 @@ static bool holds(const ElfW(Phdr) * segment, ElfW(Addr) address)
 }
 
 /* The unwind table and the loaded segment that holds it. */
-static void find_table(struct loaded_object *object, uintptr_t bias, const ElfW(Phdr) * segments,
-                       size_t count)
+HPM_EARLY static void find_table(struct loaded_object *object, uintptr_t bias,
+                                 const ElfW(Phdr) * segments, size_t count)
 {
     const ElfW(Phdr) *table = NULL;
     for (size_t i = 0; i < count; i++) {
@@ -98,7 +98,7 @@ static void find_frames(struct loaded_object *object, uintptr_t bias, const ElfW
     }
 }
 
-static int add_at_start(struct dl_phdr_info *info, size_t size, void *first)
+HPM_EARLY static int add_at_start(struct dl_phdr_info *info, size_t size, void *first)
 {
     bool *is_program = first;
     (void)size;
@@ -119,7 +119,7 @@ static int add_at_start(struct dl_phdr_info *info, size_t size, void *first)
     return 0;
 }
 
-void objects_init(void)
+HPM_EARLY void objects_init(void)
 {
     bool is_first = true;
     dl_iterate_phdr(add_at_start, &is_first);
@@ -168,8 +168,8 @@ static void read_from_copy(struct loaded_object *object, const struct elffile *f
         uint64_t end = segments[i].p_offset + segments[i].p_filesz;
         if (end < segments[i].p_offset || end > file->bytes)
             object->table = 0;
-        object->delta = (ptrdiff_t)((uintptr_t)file->start + segments[i].p_offset -
-                                    object->readable_start);
+        object->delta =
+            (ptrdiff_t)((uintptr_t)file->start + segments[i].p_offset - object->readable_start);
     }
 }
 
@@ -243,9 +243,9 @@ static void drop_absent(void)
     loaded.count = kept;
 }
 
-/* A look that found nothing new is the pause's cause: code made at run time is in no object, however
- * often one looks. Programs that load many objects in a row are not kept waiting, nor is what is
- * loaded after something was unloaded. */
+/* A look that found nothing new is the pause's cause: code made at run time is in no object,
+ * however often one looks. Programs that load many objects in a row are not kept waiting, nor is
+ * what is loaded after something was unloaded. */
 bool objects_refresh(bool at_once)
 {
     uint64_t now = os_clock_coarse_ns();
@@ -259,8 +259,8 @@ bool objects_refresh(bool at_once)
         mappings_free(&list);
         return true;
     }
-    /* After a dlclose no copy is trusted: the file of the same path may be another by now, or shorter
-     * than what we mapped of it. */
+    /* After a dlclose no copy is trusted: the file of the same path may be another by now, or
+     * shorter than what we mapped of it. */
     for (size_t i = 0; i < list.count && !at_once; i++)
         mark_present(&list.mappings[i]);
     drop_absent();

@@ -15,7 +15,7 @@ static counter lost_samples;
 static _Atomic int64_t alloc_bytes, live_bytes, live_requested_bytes, peak_bytes;
 static _Atomic uint64_t peak_clock_ns; // os_clock_coarse_ns
 
-bool profile_init(void)
+HPM_EARLY bool profile_init(void)
 {
     return stacktab_init();
 }
@@ -139,7 +139,7 @@ static bool fill_frozen(struct snapshot *snapshot)
     struct site *first = stacktab_first_site();
     size_t capacity = stacktab_site_count() + 1;
     snapshot->mapped_bytes = capacity * sizeof(struct profile_row);
-    snapshot->rows = os_map(snapshot->mapped_bytes);
+    snapshot->rows = os_map_whole(snapshot->mapped_bytes);
     if (snapshot->rows == NULL)
         return false;
     fill_rows(snapshot, first, capacity);
@@ -213,7 +213,7 @@ void snapshot_free(struct snapshot *snapshot)
     snapshot->rows = NULL;
 }
 
-uint64_t profile_alloc_bytes(void)
+HPM_EARLY uint64_t profile_alloc_bytes(void)
 {
     return (uint64_t)atomic_load_explicit(&alloc_bytes, memory_order_relaxed);
 }

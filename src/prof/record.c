@@ -411,7 +411,7 @@ void record_mark_peak(uint64_t clock_ns)
     atomic_store_explicit(&header->peak_ns, clock_ns, memory_order_relaxed);
 }
 
-void record_init(const char *pattern)
+HPM_EARLY void record_init(const char *pattern)
 {
     record.pattern = pattern;
     if (pattern == NULL)

@@ -7,7 +7,7 @@ _Atomic uint32_t sampler_current_epoch = 1;
 
 #define DRAW_MAX ((int64_t)1 << 40)
 
-void sampler_set_interval(size_t bytes)
+HPM_EARLY void sampler_set_interval(size_t bytes)
 {
     if (bytes == 0)
         atomic_store_explicit(&has_paused, true, memory_order_relaxed);
@@ -15,7 +15,7 @@ void sampler_set_interval(size_t bytes)
     sampler_widen(0);
 }
 
-void sampler_widen(unsigned doublings)
+HPM_EARLY void sampler_widen(unsigned doublings)
 {
     size_t bytes = atomic_load_explicit(&asked_bytes, memory_order_relaxed) << doublings;
     atomic_store_explicit(&widened, doublings, memory_order_relaxed);
@@ -38,12 +38,12 @@ bool sampler_has_paused(void)
     return atomic_load_explicit(&has_paused, memory_order_relaxed);
 }
 
-size_t sampler_interval(void)
+HPM_EARLY size_t sampler_interval(void)
 {
     return atomic_load_explicit(&interval_bytes, memory_order_relaxed);
 }
 
-void sampler_init(struct sampler *sampler, uint64_t seed)
+HPM_EARLY void sampler_init(struct sampler *sampler, uint64_t seed)
 {
     uint64_t state = mix_bits(seed);
     sampler->state = state != 0 ? state : 0x9e3779b97f4a7c15u;
@@ -111,7 +111,7 @@ double sampler_probability(size_t interval, size_t object_bytes)
 
 /* An exponential distance of mean T, in whole objects of s bytes: floor(X/s) objects lie before the
  * one that holds the sampled byte. */
-int64_t sampler_draw(struct sampler *sampler, size_t interval, size_t object_bytes)
+HPM_EARLY int64_t sampler_draw(struct sampler *sampler, size_t interval, size_t object_bytes)
 {
     if (interval == 0)
         return -1;

@@ -36,7 +36,7 @@ static struct table *alloc_table(size_t buckets)
     return table;
 }
 
-bool stacktab_init(void)
+HPM_EARLY bool stacktab_init(void)
 {
     struct table *table = alloc_table(FIRST_BUCKETS);
     /* Release: pairs with the acquire in find_stack. */
@@ -53,8 +53,8 @@ static uint64_t hash_of(const uintptr_t *frames, size_t depth, enum stack_end en
     return mix_bits(hash);
 }
 
-static bool is_same(const struct stack *stack, uint64_t hash, const uintptr_t *frames,
-                    size_t depth, enum stack_end end)
+static bool is_same(const struct stack *stack, uint64_t hash, const uintptr_t *frames, size_t depth,
+                    enum stack_end end)
 {
     return stack->hash == hash && stack->depth == depth && stack->end == end &&
            memcmp(stack->frames, frames, depth * sizeof(frames[0])) == 0;
@@ -134,8 +134,7 @@ static struct site *find_site(struct site *_Atomic *list, size_t object_bytes,
 }
 
 static struct site *add_site_locked(struct site *_Atomic *list, const struct stack *stack,
-                                    size_t object_bytes,
-                                    const struct label_set *labels)
+                                    size_t object_bytes, const struct label_set *labels)
 {
     if (stack != NULL && stacktab.site_count >= SITES_MAX)
         return NULL;
@@ -233,7 +232,8 @@ static struct site_counts counts_locked(const struct site *site)
     return counts;
 }
 
-/* The counts, with what was live at a peak: if nothing has changed since, that is what is live now. */
+/* The counts, with what was live at a peak: if nothing has changed since, that is what is live now.
+ */
 static struct site_counts counts_at_locked(const struct site *site, uint32_t peak_epoch)
 {
     struct site_counts counts = counts_locked(site);
@@ -249,7 +249,8 @@ static struct site_past *past_locked(struct site *site)
     return site->past;
 }
 
-/* In a freeze keeps the counts of its beginning. Without memory for it the freeze shows later ones. */
+/* In a freeze keeps the counts of its beginning. Without memory for it the freeze shows later ones.
+ */
 static void keep_frozen_locked(struct site *site)
 {
     /* Acquire: pairs with the release in stacktab_freeze. */

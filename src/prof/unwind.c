@@ -12,7 +12,7 @@ enum { OWN_FRAMES_MAX = 16 }; // the allocator's, at most
 
 static uintptr_t own_start, own_limit;
 
-void unwind_set_own_code(const void *start, const void *limit)
+HPM_EARLY void unwind_set_own_code(const void *start, const void *limit)
 {
     own_start = (uintptr_t)start;
     own_limit = (uintptr_t)limit;
@@ -63,7 +63,7 @@ size_t unwind_walk(uintptr_t *frames, size_t max, enum stack_end *end)
     return count;
 }
 
-void unwind_init(void)
+HPM_EARLY void unwind_init(void)
 {
 }
 
@@ -534,7 +534,7 @@ size_t unwind_walk(uintptr_t *frames, size_t max, enum stack_end *end)
     }
 }
 
-void unwind_init(void)
+HPM_EARLY void unwind_init(void)
 {
     unwind_cache_init();
 }

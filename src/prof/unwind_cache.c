@@ -128,7 +128,7 @@ struct kept_register unwind_cache_kept(uintptr_t address, unsigned number)
     return kept;
 }
 
-void unwind_cache_init(void)
+HPM_EARLY void unwind_cache_init(void)
 {
     objects_init();
 }

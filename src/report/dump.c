@@ -44,7 +44,7 @@ static struct {
     struct symbol_table table;
     struct hpm_stats stats;
     struct dumpfile file;
-    unsigned next_sequence;
+    unsigned last_sequence;
     char line[DUMPFILE_PATH_MAX + 512];
     sigset_t blocked, pending_before, pending_after, mask_before;
     int cancel_state_before;
@@ -52,7 +52,7 @@ static struct {
     _Atomic uint64_t last_live_bytes;
     const char *pattern;             // written by dump_init only
     _Atomic(const char *) requested; // reason of a dump yet to be made; NULL: none
-} dump = {.lock = LOCK_INITIAL(LOCK_DUMP), .next_sequence = 1};
+} dump = {.lock = LOCK_INITIAL(LOCK_DUMP)};
 
 /* strerror may allocate and is no handler's to call; and a reader wants to know what to do. */
 struct trouble {
@@ -183,7 +183,7 @@ static bool take_rows_locked(struct snapshot *snapshot, bool is_calibrated, uint
 static bool copy_rows_locked(const struct snapshot *snapshot)
 {
     dump.snapshot = *snapshot;
-    dump.snapshot.rows = os_map(snapshot->mapped_bytes);
+    dump.snapshot.rows = os_map_whole(snapshot->mapped_bytes);
     if (dump.snapshot.rows == NULL)
         return false;
     memcpy(dump.snapshot.rows, snapshot->rows, snapshot->row_count * sizeof(*snapshot->rows));
@@ -267,7 +267,7 @@ static void begin_file_locked(const char *pattern, const char *reason)
     dump.file.ending = NULL;
     dump.file.profile = NULL;
     dump.file.is_one_of_many = false;
-    dump.file.sequence = dump.next_sequence;
+    dump.file.sequence = dump.last_sequence + 1;
     dump.file.path[0] = '\0';
 }
 
@@ -281,9 +281,8 @@ static void retain_file_locked(void)
     int error = retain_file(&dump.file);
     if (error == 0)
         return;
-    print_format(dump.line, sizeof(dump.line),
-                 "hpmalloc: old dump %s not removed: %s (error %d)\n", retain_path(),
-                 find_trouble(-error)->text, -error);
+    print_format(dump.line, sizeof(dump.line), "hpmalloc: old dump %s not removed: %s (error %d)\n",
+                 retain_path(), find_trouble(-error)->text, -error);
     print_ready_line(dump.line);
 }
 
@@ -308,8 +307,8 @@ static bool dump_set_locked(const char *reason)
 {
     uint64_t live_bytes = profile_live_bytes();
     begin_file_locked(dump.pattern, reason);
-    int error = take_picture_locked(option_number(OPTION_DUMP_PROFILE),
-                                    option_number(OPTION_DUMP_FORMAT));
+    int error =
+        take_picture_locked(option_number(OPTION_DUMP_PROFILE), option_number(OPTION_DUMP_FORMAT));
     if (error != 0) {
         complain(DUMP_PROFILE_HEAP, error);
         return false;
@@ -320,7 +319,7 @@ static bool dump_set_locked(const char *reason)
         for (unsigned format = 0; format < FORMAT_COUNT; format++)
             done &= dump_file_of_set_locked(profile, format);
     }
-    dump.next_sequence = dump.file.sequence + 1;
+    dump.last_sequence = dump.file.sequence;
     if (done)
         atomic_store_explicit(&dump.last_live_bytes, live_bytes, memory_order_relaxed);
     forget_locked();
@@ -461,7 +460,8 @@ static int dump_to_path_locked(unsigned profile, unsigned format, const char *pa
     error = dump_file_locked(profile, format);
     if (error == 0 && path == NULL)
         retain_file_locked();
-    dump.next_sequence = dump.file.sequence + (error == 0);
+    if (error == 0)
+        dump.last_sequence = dump.file.sequence;
     forget_locked();
     return error;
 }
@@ -479,7 +479,7 @@ int dump_to_path(unsigned profile, unsigned format, const char *path, const char
     return error;
 }
 
-void dump_init(void)
+HPM_EARLY void dump_init(void)
 {
     dumpfile_init();
     retain_init();
@@ -499,7 +499,7 @@ void dump_fork_parent(void)
 
 void dump_fork_child(void)
 {
-    dump.next_sequence = 1;
+    dump.last_sequence = 0;
     retain_init();
     atomic_store(&dump.last_live_bytes, profile_live_bytes());
     atomic_store(&dump.requested, NULL);

@@ -39,7 +39,7 @@ static void copy_name(char *target, const char *name)
     }
 }
 
-void dumpfile_init(void)
+HPM_EARLY void dumpfile_init(void)
 {
     copy_name(names.program, program_invocation_short_name);
 }

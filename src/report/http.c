@@ -347,13 +347,13 @@ static void stop_thread(void)
         os_wait_for(&server.state, STATE_STOPPING, limit - now);
 }
 
-int http_stop(void)
+HPM_EARLY int http_stop(void)
 {
     uint32_t runs = STATE_RUNS;
     int saved = errno;
     if (lock_held_count() != 0)
         return -EDEADLK;
-    if (atomic_load(&server.pid) == getpid() &&
+    if (atomic_load(&server.pid) != 0 && atomic_load(&server.pid) == getpid() &&
         atomic_compare_exchange_strong(&server.state, &runs, STATE_STOPPING)) {
         stop_thread();
         runs = STATE_STOPPING;
@@ -365,7 +365,7 @@ int http_stop(void)
     return stopped && runs == STATE_STOPPING ? 0 : -EALREADY;
 }
 
-void http_init(size_t (*release_memory)(size_t bytes))
+HPM_EARLY void http_init(size_t (*release_memory)(size_t bytes))
 {
     const char *address = option_text(OPTION_HTTP);
     httpanswer_init(release_memory);

@@ -430,7 +430,7 @@ void httpanswer_end(struct http_exchange *exchange)
     *exchange = (struct http_exchange){.fd = -1};
 }
 
-void httpanswer_init(size_t (*release)(size_t bytes))
+HPM_EARLY void httpanswer_init(size_t (*release)(size_t bytes))
 {
     release_memory = release;
 }

@@ -57,7 +57,7 @@ static uint64_t plus(uint64_t a, uint64_t b)
     return a > NEVER - b ? NEVER : a + b;
 }
 
-static void set_thresholds(uint64_t alloc_bytes, uint64_t live_bytes)
+HPM_EARLY static void set_thresholds(uint64_t alloc_bytes, uint64_t live_bytes)
 {
     atomic_store_explicit(&keeper_thresholds.alloc_bytes, alloc_bytes, memory_order_relaxed);
     atomic_store_explicit(&keeper_thresholds.live_bytes, live_bytes, memory_order_relaxed);
@@ -70,7 +70,7 @@ static bool watches_limit(void)
 
 /* What the next sample has to reach. A limit is looked at as memory grows by half of what is left,
  * in steps that are not too small. */
-static void renew_thresholds(void)
+HPM_EARLY static void renew_thresholds(void)
 {
     uint64_t live = NEVER;
     if (keeper.growth_bytes != 0)
@@ -287,14 +287,15 @@ void keeper_wake_slow(void)
 }
 
 /* Counts begin here: at the start, or where a child leaves its parent. */
-static void begin(void)
+HPM_EARLY static void begin(void)
 {
-    keeper.due_ns = plus(os_clock_ns(), keeper.every_ns);
+    if (keeper.every_ns != 0)
+        keeper.due_ns = plus(os_clock_ns(), keeper.every_ns);
     keeper.due_alloc_bytes = plus(profile_alloc_bytes(), keeper.every_bytes);
     renew_thresholds();
 }
 
-void keeper_init(size_t (*used_bytes)(void))
+HPM_EARLY void keeper_init(size_t (*used_bytes)(void))
 {
     uint64_t every = option_number(OPTION_DUMP_EVERY);
     bool is_time = (every & OPTION_EVERY_TIME) != 0;
@@ -312,7 +313,7 @@ void keeper_init(size_t (*used_bytes)(void))
 
 /* Not by pthread_join alone: a dump to a place that hangs must not hold the program's end up for
  * ever. */
-void keeper_stop(void)
+HPM_EARLY void keeper_stop(void)
 {
     if (!runs() || lock_held_count() != 0)
         return;

@@ -24,7 +24,7 @@ static struct {
     struct stat status;
 } retain;
 
-void retain_init(void)
+HPM_EARLY void retain_init(void)
 {
     size_t capacity = option_number(OPTION_DUMP_KEEP);
     for (size_t i = 0; retain.ring != NULL && i < retain.capacity; i++) {
