@@ -82,6 +82,11 @@ void *os_map(size_t bytes)
     return map(NULL, round_up(bytes, os_page_bytes()), 0);
 }
 
+void *os_map_whole(size_t bytes)
+{
+    return map(NULL, round_up(bytes, os_page_bytes()), MAP_POPULATE);
+}
+
 void *os_reserve(size_t bytes)
 {
     return map(NULL, round_up(bytes, os_page_bytes()), MAP_NORESERVE);

@@ -11,6 +11,10 @@
 /* Fresh zeroed pages, readable and writable. Sizes are rounded up to whole system pages. */
 void *os_map(size_t bytes);
 
+/* The same for what will be used all over: its pages are had at once. Else each costs a fault, and
+ * one that is read first a second, with an interrupt of all processors that run the program. */
+void *os_map_whole(size_t bytes);
+
 /* The same at an address that is a multiple of `alignment` (a power of two). A free place at or
  * just below `hint` is tried first; NULL means no preference. */
 void *os_map_aligned(size_t bytes, size_t alignment, void *hint);

@@ -77,8 +77,8 @@ static bool fill(struct ages *ages, uint32_t last_tag, uint64_t now)
     uint32_t count = sum_up(ages);
     size_t next_bytes = (ages->stack_count + 1) * sizeof(uint32_t);
     ages->all_bytes = max_size(count, 1) * sizeof(struct age);
-    ages->all = os_map(ages->all_bytes);
-    uint32_t *next = os_map(next_bytes);
+    ages->all = os_map_whole(ages->all_bytes);
+    uint32_t *next = os_map_whole(next_bytes);
     if (ages->all != NULL && next != NULL)
         place_samples(ages, next, last_tag, now);
     if (next != NULL)
@@ -96,7 +96,7 @@ bool ages_take_as_of(struct ages *ages, uint64_t now_ns)
     uint32_t last_tag = livetab_last_tag();
     *ages = (struct ages){.stack_count = (uint32_t)stacktab_stack_count()};
     ages->first_bytes = (ages->stack_count + 2) * sizeof(uint32_t);
-    ages->first = os_map(ages->first_bytes);
+    ages->first = os_map_whole(ages->first_bytes);
     if (ages->first == NULL)
         return false;
     count_samples(ages, last_tag);

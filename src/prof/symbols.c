@@ -158,7 +158,7 @@ static void settle_pass(void)
 static void run_pass(const struct elffile_symbols *table)
 {
     size_t bytes = pass.count * sizeof(struct finding);
-    pass.findings = os_map(bytes);
+    pass.findings = os_map_whole(bytes);
     if (pass.findings == NULL)
         return;
     for (size_t i = 0; i < table->count; i++) {
@@ -316,7 +316,7 @@ static void move_to_front(uint64_t *slots, size_t slot_count)
 static bool make_symbols(struct symbol_table *table, uint64_t *sorted, size_t count)
 {
     table->symbols_mapped_bytes = max_size(count, 1) * sizeof(struct symbol);
-    table->symbols = os_map(table->symbols_mapped_bytes);
+    table->symbols = os_map_whole(table->symbols_mapped_bytes);
     if (table->symbols == NULL)
         return false;
     table->symbol_count = count;
@@ -332,7 +332,7 @@ static bool collect_symbols(struct symbol_table *table, const uintptr_t *address
     size_t slot_count = 64;
     while (slot_count < 2 * count)
         slot_count *= 2;
-    uint64_t *slots = os_map(slot_count * sizeof(*slots));
+    uint64_t *slots = os_map_whole(slot_count * sizeof(*slots));
     if (slots == NULL)
         return false;
     size_t unique = insert_unique(slots, slot_count, addresses, count);

@@ -106,7 +106,7 @@ bool frames_resolve(struct symbol_table *table, const struct snapshot *snapshot,
 {
     size_t count = count_frames(snapshot);
     size_t bytes = max_size(count, 1) * sizeof(uintptr_t);
-    uintptr_t *addresses = os_map(bytes);
+    uintptr_t *addresses = os_map_whole(bytes);
     if (addresses == NULL) {
         memset(table, 0, sizeof(*table));
         return false;

@@ -459,7 +459,7 @@ static bool make_tables(void)
     while (writer.slot_count < 2 * count)
         writer.slot_count *= 2;
     writer.mapped_bytes = (writer.slot_count + 2 * count) * sizeof(*writer.slots);
-    writer.slots = os_map(writer.mapped_bytes);
+    writer.slots = os_map_whole(writer.mapped_bytes);
     writer.functions = writer.slots + writer.slot_count;
     writer.locations = writer.functions + count;
     return writer.slots != NULL;

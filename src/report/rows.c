@@ -51,7 +51,7 @@ bool rows_sort(struct row_order *order, const struct profile_row *rows, size_t c
 {
     order->count = count;
     order->mapped_bytes = max_size(count, 1) * sizeof(*order->indices);
-    order->indices = os_map(order->mapped_bytes);
+    order->indices = os_map_whole(order->mapped_bytes);
     if (order->indices == NULL)
         return false;
     for (size_t i = 0; i < count; i++)
@@ -103,8 +103,8 @@ bool rows_merge(struct row_set *set, const struct snapshot *snapshot)
         slot_count *= 2;
     set->count = 0;
     set->mapped_bytes = max_size(snapshot->row_count, 1) * sizeof(*set->rows);
-    set->rows = os_map(set->mapped_bytes);
-    uint32_t *slots = os_map(slot_count * sizeof(*slots));
+    set->rows = os_map_whole(set->mapped_bytes);
+    uint32_t *slots = os_map_whole(slot_count * sizeof(*slots));
     bool done = set->rows != NULL && slots != NULL;
     if (done)
         merge_rows(set, snapshot, slots, slot_count);
