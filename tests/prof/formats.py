@@ -377,12 +377,14 @@ def measure_dumps(folder):
 
 def check_time(folder):
     """In processor time, and at the best of three tries: the machine may have other things to do,
-    and what is our doing comes each time."""
+    and what is our doing comes each time. The promise is 500 ms, asked where the machine is idle
+    (make check-long); beside other work twice that still tells what grows faster than the count."""
+    limit = int(os.environ.get("DUMP_MILLISECONDS", "1000"))
     tries = [measure_dumps(folder) for _ in range(3)]
     slow = ["%s: %s ms" % (ending, [cpu.get(ending) for cpu, _ in tries])
             for ending in ("pb.gz", "txt", "heap", "folded")
-            if min(cpu.get(ending, math.inf) for cpu, _ in tries) > 500]
-    report("a dump of 100,000 stacks takes at most half a second in each format", slow)
+            if min(cpu.get(ending, math.inf) for cpu, _ in tries) > limit]
+    report("a dump of 100,000 stacks takes at most %d ms in each format" % limit, slow)
     stops = [stop[0] if stop else math.inf for _, stop in tries]
     report("meanwhile no thread waits for more than a millisecond",
            ["%s ms" % stops] if min(stops) > 1 else [])
