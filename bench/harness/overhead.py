@@ -24,13 +24,14 @@ class Job:
     """One run: what to preload, and where files may lie."""
 
     library: str
+    same_random: str  # library that takes chance out of a program
     interval: str
     folder: str  # of this run alone
     cache: str   # of all
 
     def environment(self):
         return allocators.clean_environment() | {
-            "PYTHONHASHSEED": "0", "LD_PRELOAD": self.library,
+            "PYTHONHASHSEED": "0", "LD_PRELOAD": f"{self.same_random}:{self.library}",
             "HPMALLOC_SAMPLE_INTERVAL": self.interval, "HPMALLOC_DUMP_SIGNAL": "none",
             "GLIBC_TUNABLES": TUNABLES}
 
