@@ -10,20 +10,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "folder.h"
 #include "hpprof.h"
 #include "memory.h"
 
 /* As shells say that a program could not be started. */
 enum { NOT_RUN = 127 };
-
-static bool make_folder(char folder[PATH_MAX])
-{
-    char above[PATH_MAX];
-    const char *place = getenv("TMPDIR");
-    return realpath(place != NULL && *place != '\0' ? place : "/tmp", above) != NULL &&
-           (size_t)snprintf(folder, PATH_MAX, "%s/hpprof.XXXXXX", above) < PATH_MAX &&
-           mkdtemp(folder) != NULL;
-}
 
 /* Everything the program and its children leave goes to a folder of its own. */
 static bool set_dumps(const char *folder)
@@ -78,23 +70,10 @@ static int report_files(const char *folder, pid_t child, const char *output, int
     return status;
 }
 
-static void remove_folder(const char *folder)
-{
-    char pattern[PATH_MAX + 32];
-    glob_t found;
-    snprintf(pattern, sizeof(pattern), "%s/*", folder);
-    if (glob(pattern, 0, NULL, &found) == 0) {
-        for (size_t i = 0; i < found.gl_pathc; i++)
-            unlink(found.gl_pathv[i]);
-        globfree(&found);
-    }
-    rmdir(folder);
-}
-
 int runreport(char **program, const char *library, const char *output, run_become *become)
 {
     char folder[PATH_MAX];
-    if (!make_folder(folder))
+    if (!folder_make(folder, NULL))
         return failed("there is no folder for profiles: %s", strerror(errno));
     pid_t child = fork();
     if (child == 0) {
@@ -104,6 +83,6 @@ int runreport(char **program, const char *library, const char *output, run_becom
     }
     int status = child > 0 ? wait_for(child) : failed("%s: %s", program[0], strerror(errno));
     int reported = child > 0 ? report_files(folder, child, output, status) : STATUS_FAILED;
-    remove_folder(folder);
+    folder_remove(folder);
     return reported != STATUS_DONE && status != NOT_RUN ? reported : status;
 }
