@@ -171,6 +171,8 @@ const char *process_name(const struct process *process, char *name, size_t size)
     char *text = read_whole(process->pid, "comm");
     snprintf(name, size, "%s", text != NULL ? text : "");
     name[strcspn(name, "\n")] = '\0';
+    for (char *c = name; *c != '\0'; c++)
+        *c = (unsigned char)*c < ' ' || *c == 0x7f ? '?' : *c;
     free(text);
     return name;
 }
