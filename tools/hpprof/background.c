@@ -17,6 +17,9 @@ static void become_child(int output, pid_t parent)
 {
     static const int defaults[] = {SIGTERM, SIGHUP, SIGWINCH, SIGCONT, SIGCHLD};
     static const int ignored[] = {SIGINT, SIGQUIT, SIGTSTP};
+    sigset_t none;
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != parent)
         _exit(1);

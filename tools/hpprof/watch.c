@@ -217,6 +217,8 @@ static void name_values(struct watch *watch, const struct profile *profile, int 
 static bool take_picture(struct watch *watch)
 {
     struct profile *profile = reader_open(watch->named);
+    if (profile != NULL)
+        profile->name = watch->source.name;
     int type = profile != NULL ? query_type(&watch->query, profile) : -1;
     if (type < 0) {
         profile_free(profile);

@@ -56,9 +56,11 @@ static void put_title(FILE *out, const struct watchview *view)
             source->name);
     if (source->program[0] != '\0')
         fprintf(out, " (%s)", source->program);
-    fprintf(out, "%s  %s, every %g s, for %s%s\n", style_text(STYLE_PLAIN), view->type,
-            view->interval_seconds, units_seconds(seconds, view->seconds),
-            view->is_paused ? ", paused" : "");
+    fprintf(out, "%s  %s", style_text(STYLE_PLAIN), view->type);
+    if (view->sights->count > 1)
+        fprintf(out, ", every %g s, for %s", view->interval_seconds,
+                units_seconds(seconds, view->seconds));
+    fputs(view->is_paused ? ", paused\n" : "\n", out);
 }
 
 static void put_totals(FILE *out, const struct watchview *view)
