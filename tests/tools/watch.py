@@ -230,13 +230,31 @@ def what_answers_otherwise_is_one_line():
     head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n"
     for answer, said in ((b"", "does not speak HTTP"), (b"\0" * 100000, "HTTP"), (b"SSH-2.0\r\n\r\n", "HTTP"),
                          (b"HTTP/1.1 200 OK\r\nX: " + b"x" * 20000, "HTTP"), (head % 100 + b"x", "cut off"),
-                         (head % 3 + b"abc", ""), (head % 0, "empty"),
+                         (head % 3 + b"abc", ""), (head % (1 << 40) + b"x", "too long"), (head % 0, "empty"),
                          (b"HTTP/1.1 404 Not Found\r\n\r\nno \033[31msuch page\r\nmore", "404: no ?[31msuch page")):
         done = hpprof("watch", "--once", Impostor(answer).url)
-        is_one_line(done, 1, said)
+        is_one_line(done, 1, said, "http://127.0.0.1:")
     begin = time.monotonic()
     is_one_line(hpprof("watch", "--once", Impostor(b"HTTP/1.1 ", stays=True).url), 1, "does not answer")
     holds(time.monotonic() - begin < 15)
+
+
+class Others(Impostor):
+    """A server of profiles that knows no other path."""
+
+    def serve(self):
+        while True:
+            peer = self.listener.accept()[0]
+            found = b"GET /app/debug/pprof/heap" in peer.recv(4096)
+            peer.sendall(b"HTTP/1.0 200 OK\r\n\r\n" + self.answer if found else b"HTTP/1.0 404 No\r\n\r\n")
+            peer.close()
+
+
+def others_that_serve_profiles_are_watched_too():
+    server = Others(b"heap profile: 3: 300 [4: 400] @ heapprofile\n2: 200 [3: 300] @ 0x10 0x20\n1: 100 [1: 100] @ 0x30\n")
+    done = hpprof("watch", "--once", "--json", server.url + "/app/")
+    equal((done.returncode, done.stderr), (0, ""))
+    equal((json.loads(done.stdout)["total"], "live_bytes" in done.stdout), (300, False), done.stdout)
 
 
 def once_as_JSON_is_for_scripts():
@@ -498,7 +516,8 @@ def run_shows_how_the_program_does_and_wipes_it():
 PLAIN = [a_process_is_asked_over_its_unix_socket, a_process_is_asked_over_HTTP_with_its_token,
          a_process_that_serves_nothing_is_asked_by_its_signal, what_it_would_have_to_spoil_is_not_asked_by_signal,
          another_process_that_inherits_the_socket_is_not_mistaken, what_is_no_program_to_watch_is_one_line,
-         what_answers_otherwise_is_one_line, once_as_JSON_is_for_scripts, a_pipe_gets_pictures_without_escapes,
+         what_answers_otherwise_is_one_line, others_that_serve_profiles_are_watched_too,
+         once_as_JSON_is_for_scripts, a_pipe_gets_pictures_without_escapes,
          the_end_of_what_is_at_an_address_is_said, an_end_leaves_no_files_behind,
          colour_and_characters_are_the_terminals]
 WITH_TMUX = [keys_sort_pause_write_explain_and_quit, signals_leave_the_terminal_as_it_was,

@@ -71,14 +71,17 @@ static int finish(struct background *background)
     return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
 
-static void keep_first_line(struct background *background)
+static void keep_last_line(struct background *background)
 {
     char *said = background->said;
-    said[background->said_bytes] = '\0';
-    said[strcspn(said, "\n")] = '\0';
-    size_t length = sizeof(our_name) - 1;
-    if (strncmp(said, our_name, length) == 0)
-        memmove(said, said + length, strlen(said + length) + 1);
+    size_t length = background->said_bytes;
+    if (length > 0 && said[length - 1] == '\n')
+        length--;
+    said[length] = '\0';
+    const char *end = strrchr(said, '\n'), *line = end != NULL ? end + 1 : said;
+    if (strncmp(line, our_name, sizeof(our_name) - 1) == 0)
+        line += sizeof(our_name) - 1;
+    memmove(said, line, strlen(line) + 1);
 }
 
 /* What there is no room for is read and forgotten. */
@@ -95,7 +98,7 @@ bool background_step(struct background *background, int *status)
     if (count < 0 && (errno == EINTR || errno == EAGAIN))
         return false;
     *status = finish(background);
-    keep_first_line(background);
+    keep_last_line(background);
     return true;
 }
 

@@ -21,7 +21,7 @@ bool background_start(struct background *background, int (*work)(const void *arg
                       const void *argument);
 
 /* Takes what has come, once fd is ready. True: it is over, with *status, or a negative one when it
- * was killed; `said` is the first line it said, without our name before it. */
+ * was killed; `said` is the last line it said, without our name before it. */
 bool background_step(struct background *background, int *status);
 
 void background_kill(struct background *background);

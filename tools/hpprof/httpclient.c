@@ -15,7 +15,7 @@
 
 enum { SILENCE_SECONDS = 10, ANSWER_SECONDS = 60, HEAD_BYTES = 8192, SAID_BYTES = 200 };
 
-#define BODY_BYTES_MAX ((uint64_t)1 << 30)
+#define BODY_BYTES_MAX ((uint64_t)256 << 20)
 
 struct answer {
     char head[HEAD_BYTES + 1]; // and what came with it of the body
@@ -251,19 +251,27 @@ static bool receive_head(struct answer *answer, int fd)
     return true;
 }
 
+/* Writes what has come and is of the body. */
+static void keep(struct answer *answer, const char *data, size_t bytes, FILE *output)
+{
+    uint64_t left = answer->length - answer->received;
+    size_t kept = bytes < left ? bytes : (size_t)left;
+    fwrite(data, 1, kept, output);
+    answer->received += kept;
+}
+
 static bool receive_body(struct answer *answer, int fd, FILE *output)
 {
     char piece[1 << 16];
     time_t begin = time(NULL);
-    ssize_t count = (ssize_t)(answer->bytes - answer->head_bytes);
-    fwrite(answer->head + answer->head_bytes, 1, (size_t)count, output);
-    while (answer->received += (uint64_t)count, answer->received < answer->length) {
-        count = recv(fd, piece, sizeof(piece), 0);
+    keep(answer, answer->head + answer->head_bytes, answer->bytes - answer->head_bytes, output);
+    while (answer->received < answer->length) {
+        ssize_t count = recv(fd, piece, sizeof(piece), 0);
         if (count < 0)
             return false;
         if (count == 0)
             break;
-        fwrite(piece, 1, (size_t)count, output);
+        keep(answer, piece, (size_t)count, output);
         if (time(NULL) - begin > ANSWER_SECONDS) {
             errno = ETIMEDOUT;
             return false;
@@ -297,6 +305,8 @@ static int exchange(const struct httpclient *client, const char *path, int fd, F
                           : failed("%s: what answers there does not speak HTTP", client->name);
     if (answer.status != 200)
         return refuse(client, &answer);
+    if (answer.length > BODY_BYTES_MAX)
+        return failed("%s: the answer is too long", client->name);
     if (!receive_body(&answer, fd, output))
         return errno == EPIPE ? failed("%s: the answer was cut off", client->name)
                               : complain(client, errno);

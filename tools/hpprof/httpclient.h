@@ -28,8 +28,8 @@ struct httpclient {
     struct http_token token;
 };
 
-/* From `http://host:port`, with `?token=` or not, or `unix:/path`. Returns what is wrong with it, as
- * the end of a line, or NULL. */
+/* From `http://host:port`, with `?token=` or not, or `unix:/path`. Returns what is wrong with it,
+ * as the end of a line, or NULL. */
 const char *httpclient_parse(struct httpclient *client, const char *url);
 
 /* Whether somebody listens there, and the one who should. Says nothing. */

@@ -1,4 +1,5 @@
-/* File name patterns for glob(3), as long as they fit, of the library's own for names (%p and so on).
+/* File name patterns for glob(3), as long as they fit, of the library's own for names (%p and so
+ * on).
  */
 #ifndef HPPROF_PATTERN_H
 #define HPPROF_PATTERN_H

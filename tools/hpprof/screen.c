@@ -197,16 +197,25 @@ unsigned screen_width(const char *text, unsigned length)
     return 1;
 }
 
+/* Of what style_text has put there; 0: none. */
+static size_t style_bytes(const char *text)
+{
+    if (text[0] != '\033' || text[1] != '[')
+        return 0;
+    size_t digits = strspn(text + 2, "0123456789");
+    return text[2 + digits] == 'm' ? digits + 3 : 0;
+}
+
 /* One line up to its end, at most so many columns of it. What a terminal would take for a command,
  * or not know, is a question mark. */
 static const char *put_line(FILE *out, const char *text, unsigned columns, bool has_utf8)
 {
     unsigned used = 0;
     while (*text != '\0' && *text != '\n') {
-        if (*text == '\033') {
-            size_t length = strcspn(text, "m") + 1;
-            fwrite(text, 1, length, out);
-            text += length;
+        size_t style = style_bytes(text);
+        if (style != 0) {
+            fwrite(text, 1, style, out);
+            text += style;
             continue;
         }
         unsigned length = style_character_length(text);

@@ -282,12 +282,11 @@ int source_fetch(const struct source *source, const struct source_files *files)
     int status;
     if (source->is_served) {
         status = get(source, "/debug/pprof/heap?symbols=1", files->raw);
-        if (status == STATUS_DONE)
-            status = get(source, "/stats.json", files->stats);
+        /* Others that serve profiles, as Go programs do, have no such numbers. */
+        if (status == STATUS_DONE && get(source, "/stats.json", files->stats) != STATUS_DONE &&
+            truncate(files->stats, 0) != 0)
+            status = STATUS_FAILED;
     } else {
-        FILE *none = create(files->stats);
-        if (none != NULL)
-            fclose(none);
         status = fetch_dump(&source->process, files->raw);
     }
     if (status == STATUS_DONE)

@@ -29,7 +29,7 @@ void source_close(struct source *source);
 struct source_files {
     const char *raw;   // the profile as it came
     const char *named; // the same as hpprof shows it: with names, and without frames of no interest
-    const char *stats; // /stats.json; empty where there is none
+    const char *stats; // /stats.json; empty or missing where there is none
 };
 
 int source_fetch(const struct source *source, const struct source_files *files);

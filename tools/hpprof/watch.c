@@ -386,9 +386,21 @@ static void set_due(struct watch *watch)
         watch->due = end + took;
 }
 
+/* Readers complain of a file nobody has heard of: it is what the source has answered. */
+static void name_source(struct watch *watch)
+{
+    char *said = watch->fetch.said, line[BACKGROUND_TEXT_MAX];
+    size_t length = strlen(watch->raw);
+    if (strncmp(said, watch->raw, length) != 0)
+        return;
+    snprintf(line, sizeof(line), "%.300s%.600s", watch->source.name, said + length);
+    snprintf(said, BACKGROUND_TEXT_MAX, "%s", line);
+}
+
 static void end_fetch(struct watch *watch, int status)
 {
     const char *said = watch->fetch.said;
+    name_source(watch);
     bool is_first = watch->sights.count == 0;
     set_due(watch);
     if (status == STATUS_DONE) {
@@ -483,6 +495,8 @@ static int run(struct watch *watch)
     snprintf(watch->named, sizeof(watch->named), "%s/named", watch->folder);
     snprintf(watch->stats, sizeof(watch->stats), "%s/stats", watch->folder);
     snprintf(watch->last, sizeof(watch->last), "%s/last", watch->folder);
+    /* Who ignores it, as some that start programs do, cannot wait for a child. */
+    signal(SIGCHLD, SIG_DFL);
     screen_open(false);
     follow(watch);
     screen_close();

@@ -26,8 +26,7 @@ extern const char *const watchview_orders[ORDER_COUNT];
 void watchview_put(FILE *out, const struct watchview *view);
 
 /* A value with its unit. */
-const char *watchview_format(const struct watchview *view, char text[UNITS_TEXT_MAX],
-                             double value);
+const char *watchview_format(const struct watchview *view, char text[UNITS_TEXT_MAX], double value);
 
 /* On stdout. */
 void watchview_put_json(const struct watchview *view);
