@@ -229,7 +229,8 @@ class Impostor:
 def what_answers_otherwise_is_one_line():
     head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n"
     for answer, said in ((b"", "does not speak HTTP"), (b"\0" * 100000, "HTTP"), (b"SSH-2.0\r\n\r\n", "HTTP"),
-                         (b"HTTP/1.1 200 OK\r\nX: " + b"x" * 20000, "HTTP"), (head % 100 + b"x", "cut off"),
+                         (b"HTTP/1.1 200 OK\r\nX: " + b"x" * 20000, "HTTP"),
+                         (head % 100 + b"x", "answer was cut off"),
                          (head % 3 + b"abc", ""), (head % (1 << 40) + b"x", "too long"), (head % 0, "empty"),
                          (b"HTTP/1.1 404 Not Found\r\n\r\nno \033[31msuch page\r\nmore", "404: no ?[31msuch page")):
         done = hpprof("watch", "--once", Impostor(answer).url)
@@ -251,7 +252,8 @@ class Others(Impostor):
 
 
 def others_that_serve_profiles_are_watched_too():
-    server = Others(b"heap profile: 3: 300 [4: 400] @ heapprofile\n2: 200 [3: 300] @ 0x10 0x20\n1: 100 [1: 100] @ 0x30\n")
+    server = Others(b"heap profile: 3: 300 [4: 400] @ heapprofile\n2: 200 [3: 300] @ 0x10 0x20\n"
+                    b"1: 100 [1: 100] @ 0x30\n")
     done = hpprof("watch", "--once", "--json", server.url + "/app/")
     equal((done.returncode, done.stderr), (0, ""))
     equal((json.loads(done.stdout)["total"], "live_bytes" in done.stdout), (300, False), done.stdout)
@@ -327,7 +329,7 @@ class Terminal:
         return self
 
     def __exit__(self, *_):
-        self.tmux("kill-server")
+        subprocess.run(["tmux", "-S", self.socket, "kill-server"], stderr=subprocess.DEVNULL)
 
     def type(self, *keys):
         self.tmux("send-keys", *keys)
