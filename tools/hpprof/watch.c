@@ -19,9 +19,10 @@
 
 enum { NAMES_TRIED = 1000, STATS_BYTES = 4096, TICK_MS = 1000, PATH_BYTES = PATH_MAX + 16 };
 
-#define INTERVAL_LEAST  0.1
-#define INTERVAL_MOST   3600.0
-#define MESSAGE_SECONDS 10.0
+#define INTERVAL_LEAST   0.1
+#define INTERVAL_MOST    3600.0
+#define MESSAGE_SECONDS  10.0
+#define PATIENCE_SECONDS 1.0
 
 static const char help[] =
     "Usage: hpprof watch [OPTIONS] PID\n"
@@ -474,6 +475,19 @@ static void follow(struct watch *watch)
     }
 }
 
+/* One by signal is given the time to remove the file it has asked for. */
+static void end_fetching(struct watch *watch)
+{
+    int status;
+    double limit = now() + (watch->source.is_served ? 0 : PATIENCE_SECONDS);
+    while (watch->fetch.child != 0 && now() < limit) {
+        struct pollfd polled = {.fd = watch->fetch.fd, .events = POLLIN};
+        if (poll(&polled, 1, TICK_MS / 10) > 0)
+            background_step(&watch->fetch, &status);
+    }
+    background_kill(&watch->fetch);
+}
+
 static int finish(struct watch *watch)
 {
     char total[UNITS_TEXT_MAX], seconds[UNITS_TEXT_MAX];
@@ -500,7 +514,7 @@ static int run(struct watch *watch)
     screen_open(false);
     follow(watch);
     screen_close();
-    background_kill(&watch->fetch);
+    end_fetching(watch);
     folder_remove(watch->folder);
     int status = finish(watch);
     sights_free(&watch->sights);
@@ -515,8 +529,10 @@ static int run(struct watch *watch)
 int command_watch(int count, char **arguments)
 {
     static struct watch watch;
-    if (count == 2 && is_help(arguments[1]))
-        return fputs(help, stdout) >= 0 ? STATUS_DONE : STATUS_FAILED;
+    for (int i = 1; i < count; i++) {
+        if (is_help(arguments[i]))
+            return fputs(help, stdout) >= 0 ? STATUS_DONE : STATUS_FAILED;
+    }
     watch = (struct watch){.token_file = getenv("HPMALLOC_HTTP_TOKEN_FILE"),
                            .query = {.command = "watch"},
                            .view = {.interval_seconds = 2, .has_utf8 = screen_has_utf8()}};

@@ -129,7 +129,7 @@ static bool has_both_changes(const struct watchview *view)
     return view->size.columns == 0 || view->size.columns >= MIDDLE_COLUMNS;
 }
 
-/* A dot stands at the column that orders the table. */
+/* A star stands at the column that orders the table. */
 static void put_heading(FILE *out, const struct watchview *view)
 {
     enum sight_order order = view->order;
