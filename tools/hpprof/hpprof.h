@@ -15,6 +15,7 @@ enum { STATUS_DONE = 0, STATUS_FAILED = 1, STATUS_MISUSED = 2 };
 
 int command_run(int count, char **arguments);
 int command_dump(int count, char **arguments);
+int command_watch(int count, char **arguments);
 int command_options(int count, char **arguments);
 int command_top(int count, char **arguments);
 int command_tree(int count, char **arguments);

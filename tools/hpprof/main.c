@@ -13,6 +13,7 @@ struct command {
 static const struct command commands[] = {
     {"run", "run a program under hpmalloc", command_run},
     {"dump", "ask a running process for a profile", command_dump},
+    {"watch", "what a running program holds, live in the terminal", command_watch},
     {"top", "what holds memory, by function", command_top},
     {"tree", "each function between its callers and callees", command_tree},
     {"peek", "the same for functions of a name", command_peek},

@@ -2,10 +2,12 @@
 #include "process.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static FILE *open_file(pid_t pid, const char *name)
 {
@@ -88,6 +90,14 @@ static int read_status(struct process *process)
     return STATUS_DONE;
 }
 
+bool process_parse_id(const char *text, pid_t *pid)
+{
+    char *end;
+    long number = strtol(text, &end, 10);
+    *pid = (pid_t)number;
+    return *end == '\0' && end != text && number > 0 && number <= INT_MAX;
+}
+
 int process_open(struct process *process, pid_t pid)
 {
     *process = (struct process){.pid = pid};
@@ -129,7 +139,40 @@ const char *process_option(const struct process *process, enum option_id id, uin
     return option->initial;
 }
 
+/* The state stands behind the name in brackets, which may hold anything. */
+static bool is_zombie(const struct process *process)
+{
+    char *text = read_whole(process->pid, "stat");
+    const char *end = text != NULL ? strrchr(text, ')') : NULL;
+    bool is_one = end != NULL && (strncmp(end, ") Z", 3) == 0 || strncmp(end, ") X", 3) == 0);
+    free(text);
+    return is_one;
+}
+
 bool process_is_alive(const struct process *process)
 {
-    return kill(process->pid, 0) == 0 || errno != ESRCH;
+    return (kill(process->pid, 0) == 0 || errno != ESRCH) && !is_zombie(process);
+}
+
+uint64_t process_resident_bytes(const struct process *process)
+{
+    unsigned long pages = 0;
+    FILE *file = open_file(process->pid, "statm");
+    if (file == NULL)
+        return 0;
+    if (fscanf(file, "%*u %lu", &pages) != 1)
+        pages = 0;
+    fclose(file);
+    return (uint64_t)pages * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+const char *process_name(const struct process *process, char *name, size_t size)
+{
+    char *text = read_whole(process->pid, "comm");
+    snprintf(name, size, "%s", text != NULL ? text : "");
+    name[strcspn(name, "\n")] = '\0';
+    for (char *c = name; *c != '\0'; c++)
+        *c = (unsigned char)*c < ' ' || *c == 0x7f ? '?' : *c;
+    free(text);
+    return name;
 }

@@ -15,12 +15,20 @@ struct process {
     char *environment; // as it began, NUL after each setting; an empty one ends it
 };
 
+bool process_parse_id(const char *text, pid_t *pid);
 int process_open(struct process *process, pid_t pid);
 void process_close(struct process *process);
 
 /* What the library in the process has made of the option: its default when unset or wrong. */
 const char *process_option(const struct process *process, enum option_id id, uint64_t *number);
 
+/* Not when it has ended and its parent has yet to hear of it. */
 bool process_is_alive(const struct process *process);
+
+/* As the kernel counts; 0: it does not say. */
+uint64_t process_resident_bytes(const struct process *process);
+
+/* As ps shows it; "": not known. */
+const char *process_name(const struct process *process, char *name, size_t size);
 
 #endif

@@ -19,7 +19,9 @@ static const char help[] =
     "\n"
     "  --library PATH  the library to preload (default: the one that came with hpprof)\n"
     "  --report FILE   waits for the program, and writes FILE, a page for the browser, of what it\n"
-    "                  held at its end, and of what it dumped before\n";
+    "                  held at its end, and of what it dumped before\n"
+    "  --progress      waits for the program, and shows on the terminal how long it runs, what is\n"
+    "                  live and how many samples were taken; --report does so too\n";
 
 static const char example[] =
     "\n"
@@ -78,6 +80,7 @@ static int set_option(const struct option *option, const char *name, const char 
 
 struct choices {
     const char *library, *report; // or NULL
+    bool progress;
 };
 
 static int take_path(const char *name, const char *value, const char **path)
@@ -96,6 +99,10 @@ static int take_argument(int count, char **arguments, int *at, struct choices *c
     value = value_of("--report", count, arguments, at);
     if (value != NULL)
         return take_path("--report", value, &choices->report);
+    if (strcmp(argument, "--progress") == 0) {
+        choices->progress = true;
+        return STATUS_DONE;
+    }
     for (size_t i = 0; i < OPTION_COUNT; i++) {
         value = value_of(argument_of(&option_table[i], name), count, arguments, at);
         if (value != NULL)
@@ -177,7 +184,7 @@ int command_run(int count, char **arguments)
     }
     if (at >= count)
         return misused("run: no program to run");
-    if (choices.report != NULL)
+    if (choices.report != NULL || choices.progress)
         return runreport(arguments + at, choices.library, choices.report, become);
     return become(arguments + at, choices.library);
 }

@@ -10,20 +10,13 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "folder.h"
 #include "hpprof.h"
 #include "memory.h"
+#include "runlive.h"
 
 /* As shells say that a program could not be started. */
 enum { NOT_RUN = 127 };
-
-static bool make_folder(char folder[PATH_MAX])
-{
-    char above[PATH_MAX];
-    const char *place = getenv("TMPDIR");
-    return realpath(place != NULL && *place != '\0' ? place : "/tmp", above) != NULL &&
-           (size_t)snprintf(folder, PATH_MAX, "%s/hpprof.XXXXXX", above) < PATH_MAX &&
-           mkdtemp(folder) != NULL;
-}
 
 /* Everything the program and its children leave goes to a folder of its own. */
 static bool set_dumps(const char *folder)
@@ -36,16 +29,17 @@ static bool set_dumps(const char *folder)
 }
 
 /* What is typed to end the program is for the program. */
-static int wait_for(pid_t child)
+static int wait_for(const struct runlive *live, pid_t child)
 {
     struct sigaction ignored = {.sa_handler = SIG_IGN}, interrupt, quit;
     int status;
     sigaction(SIGINT, &ignored, &interrupt);
     sigaction(SIGQUIT, &ignored, &quit);
-    while (waitpid(child, &status, 0) < 0 && errno == EINTR)
-        ;
+    bool has_ended = runlive_wait(live, child, &status);
     sigaction(SIGINT, &interrupt, NULL);
     sigaction(SIGQUIT, &quit, NULL);
+    if (!has_ended)
+        return failed("the program was waited for in vain: %s", strerror(errno));
     return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
 }
 
@@ -78,32 +72,34 @@ static int report_files(const char *folder, pid_t child, const char *output, int
     return status;
 }
 
-static void remove_folder(const char *folder)
+/* `folder`: NULL, or where dumps go. */
+static int run(char **program, const char *library, const char *folder, pid_t *child,
+               run_become *become)
 {
-    char pattern[PATH_MAX + 32];
-    glob_t found;
-    snprintf(pattern, sizeof(pattern), "%s/*", folder);
-    if (glob(pattern, 0, NULL, &found) == 0) {
-        for (size_t i = 0; i < found.gl_pathc; i++)
-            unlink(found.gl_pathv[i]);
-        globfree(&found);
+    struct runlive live;
+    runlive_open(&live);
+    *child = fork();
+    if (*child == 0) {
+        if ((folder == NULL || set_dumps(folder)) && runlive_prepare(&live))
+            become(program, library);
+        _exit(NOT_RUN);
     }
-    rmdir(folder);
+    int status =
+        *child > 0 ? wait_for(&live, *child) : failed("%s: %s", program[0], strerror(errno));
+    runlive_close(&live);
+    return status;
 }
 
 int runreport(char **program, const char *library, const char *output, run_become *become)
 {
     char folder[PATH_MAX];
-    if (!make_folder(folder))
+    pid_t child;
+    if (output == NULL)
+        return run(program, library, NULL, &child, become);
+    if (!folder_make(folder, NULL))
         return failed("there is no folder for profiles: %s", strerror(errno));
-    pid_t child = fork();
-    if (child == 0) {
-        if (set_dumps(folder))
-            become(program, library);
-        _exit(NOT_RUN);
-    }
-    int status = child > 0 ? wait_for(child) : failed("%s: %s", program[0], strerror(errno));
+    int status = run(program, library, folder, &child, become);
     int reported = child > 0 ? report_files(folder, child, output, status) : STATUS_FAILED;
-    remove_folder(folder);
+    folder_remove(folder);
     return reported != STATUS_DONE && status != NOT_RUN ? reported : status;
 }

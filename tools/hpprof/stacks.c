@@ -51,14 +51,47 @@ static uint32_t name_of_location(struct stacks *stacks, const struct input *inpu
     return name_of(stacks, text);
 }
 
+static bool begins_with_any(const char *text, const char *const *begins, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (strncmp(text, begins[i], strlen(begins[i])) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* Of the languages, not of the program: what allocates for whoever calls it. */
+static bool is_runtime_binary(const struct input *input, const struct location *location)
+{
+    static const char *const binaries[] = {"libc.so", "libc-2",     "libc.musl",  "ld-linux",
+                                           "ld-musl", "libstdc++.", "libc++",     "libgcc_s.",
+                                           "libm.so", "libpthread", "libglib-2",  "libgobject-2",
+                                           "[vdso]",  "libdl",      "libhpmalloc"};
+    if (location->mapping == MODEL_NONE)
+        return false;
+    const char *file =
+        profile_text(input->profile, input->profile->mappings[location->mapping].file);
+    return begins_with_any(profile_base_name(file), binaries, array_count(binaries));
+}
+
+static bool is_runtime_name(const char *name)
+{
+    static const char *const names[] = {
+        "std::",  "__gnu_cxx::", "operator new", "alloc::", "<alloc",
+        "core::", "hashbrown::", "__libc_",      "__rust"};
+    return begins_with_any(name, names, array_count(names));
+}
+
 static size_t name_frames(struct stacks *stacks, const struct input *input,
-                          const struct sample *sample, const char **names)
+                          const struct sample *sample, const char **names, size_t *own)
 {
     const struct profile *profile = input->profile;
     size_t depth = 0;
+    *own = SIZE_MAX;
     for (uint32_t i = 0; i < sample->frame_count; i++) {
         const struct location *location =
             &profile->locations[profile->frames[sample->first_frame + i]];
+        size_t before = depth;
         if (location->line_count == 0 && depth < DEPTH_MAX) {
             uint32_t name = name_of_location(stacks, input, location);
             names[depth++] = stacks->texts[name];
@@ -67,7 +100,12 @@ static size_t name_frames(struct stacks *stacks, const struct input *input,
             uint32_t function = profile->lines[location->first_line + k].function;
             names[depth++] = function != MODEL_NONE ? stacks->texts[input->names[function]] : "?";
         }
+        for (size_t k = before; k < depth && *own == SIZE_MAX; k++) {
+            if (!is_runtime_name(names[k]) && !is_runtime_binary(input, location))
+                *own = k;
+        }
     }
+    *own = *own < depth ? *own : depth;
     return depth;
 }
 
@@ -80,7 +118,8 @@ static uint64_t hash_names(const char *const *names, size_t depth)
 }
 
 /* A name is one pointer. */
-static struct stack_row *row_of(struct stacks *stacks, const char *const *names, size_t depth)
+static struct stack_row *row_of(struct stacks *stacks, const char *const *names, size_t depth,
+                                size_t own)
 {
     size_t bytes = depth * sizeof(*names);
     for (uint64_t hash = hash_names(names, depth);; hash++) {
@@ -97,7 +136,7 @@ static struct stack_row *row_of(struct stacks *stacks, const char *const *names,
             if (depth != 0)
                 memcpy(copy, names, bytes);
             *memory_push(stacks->rows, stacks->row_count, stacks->row_capacity) =
-                (struct stack_row){.names = copy, .depth = depth, .cells = cells};
+                (struct stack_row){.names = copy, .depth = depth, .own = own, .cells = cells};
         }
         return &stacks->rows[row];
     }
@@ -170,8 +209,8 @@ void stacks_build(struct stacks *stacks, struct profile *const *profiles, const 
         struct input input = open_input(stacks, profiles[i], types[i]);
         stacks->has_allocated &= input.allocated >= 0;
         for (size_t k = 0; k < profiles[i]->sample_count; k++) {
-            size_t depth = name_frames(stacks, &input, &profiles[i]->samples[k], names);
-            add_sample(stacks, &input, k, &row_of(stacks, names, depth)->cells[i]);
+            size_t own, depth = name_frames(stacks, &input, &profiles[i]->samples[k], names, &own);
+            add_sample(stacks, &input, k, &row_of(stacks, names, depth, own)->cells[i]);
         }
         memory_free(input.names);
     }

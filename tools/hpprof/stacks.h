@@ -20,6 +20,7 @@ struct cell {
 struct stack_row {
     const char *const *names; // innermost first
     size_t depth;
+    size_t own;         // the innermost name that is no runtime library's; `depth`: there is none
     struct cell *cells; // one for each profile
 };
 
