@@ -501,7 +501,7 @@ const char *option_text(enum option_id id)
 
 /* On a mismatch the last star takes one character more, which is all the going back that is
  * ever needed. */
-static bool matches(const char *pattern, const char *text)
+bool option_pattern_matches(const char *pattern, const char *text)
 {
     const char *after_star = NULL, *star_text = NULL;
     while (*text != '\0') {
@@ -528,5 +528,6 @@ bool options_program_matches(const char *program_name)
     const char *pattern = option_text(OPTION_PROGRAM);
     if (program_name == NULL)
         program_name = program_invocation_short_name;
-    return pattern == NULL || (program_name != NULL && matches(pattern, program_name));
+    return pattern == NULL ||
+           (program_name != NULL && option_pattern_matches(pattern, program_name));
 }
