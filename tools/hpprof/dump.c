@@ -11,12 +11,13 @@
 
 #include "process.h"
 #include "record.h"
+#include "style.h"
 
 enum { WAIT_MS = 10000, POLL_MS = 20, PATTERN_BYTES = 3 * PATH_MAX };
 
 static const char help[] =
-    "Usage: hpprof dump PID\n"
-    "       hpprof dump --record FILE [--profile NAME] [--format NAME] [-o FILE]\n"
+    "Usage: hpprof dump [--json] PID\n"
+    "       hpprof dump [--json] --record FILE [--profile NAME] [--format NAME] [-o FILE]\n"
     "\n"
     "Sends a process that runs under hpmalloc the signal that dumps, waits up to ten seconds for\n"
     "its files, and prints their names.\n"
@@ -27,6 +28,7 @@ static const char help[] =
     "\n"
     "  --profile NAME  heap, allocs, peak or lifetime (default: heap)\n"
     "  --format NAME   pprof, text, legacy or collapsed (default: pprof)\n"
+    "  --json          the names for scripts\n"
     "\n"
     "Example: go tool pprof -top -sample_index=inuse_space $(hpprof dump $(pidof redis-server))\n";
 
@@ -146,22 +148,36 @@ static unsigned count_new(const glob_t *before, const glob_t *now)
 }
 
 /* By its own name when that leads to the same file from here, else through /proc. */
-static void print_file(const char *name)
+static void print_file(const char *name, bool as_json)
 {
     char path[PATH_MAX];
     struct stat there, here;
     if (realpath(name, path) != NULL && stat(name, &there) == 0 && stat(path, &here) == 0 &&
         there.st_dev == here.st_dev && there.st_ino == here.st_ino)
         name = path;
-    puts(name);
+    if (as_json)
+        json_text(NULL, name);
+    else
+        puts(name);
 }
 
-static void print_new(const glob_t *before, const glob_t *now)
+static void print_new(const glob_t *before, const glob_t *now, bool as_json)
 {
     for (size_t i = 0; i < now->gl_pathc; i++) {
         if (!holds(before, now->gl_pathv[i]))
-            print_file(now->gl_pathv[i]);
+            print_file(now->gl_pathv[i], as_json);
     }
+}
+
+static void print_new_as_json(const struct process *process, const glob_t *before,
+                              const glob_t *now)
+{
+    json_open(NULL, '{');
+    json_number("pid", (int64_t)process->pid);
+    json_open("files", '[');
+    print_new(before, now, true);
+    json_close(']');
+    json_close('}');
 }
 
 static void list_files(const struct pattern *pattern, glob_t *files)
@@ -172,7 +188,7 @@ static void list_files(const struct pattern *pattern, glob_t *files)
 
 /* Returns how many new files there are in the end, and has printed them. */
 static unsigned wait_for_files(const struct process *process, const struct pattern *pattern,
-                               const glob_t *before)
+                               const glob_t *before, bool as_json)
 {
     static const struct timespec poll = {.tv_nsec = POLL_MS * 1000000};
     unsigned count = 0, expected = count_of_set(process, OPTION_DUMP_PROFILE) *
@@ -187,7 +203,10 @@ static unsigned wait_for_files(const struct process *process, const struct patte
         globfree(&now);
         nanosleep(&poll, NULL);
     }
-    print_new(before, &now);
+    if (as_json && count != 0)
+        print_new_as_json(process, before, &now);
+    else
+        print_new(before, &now, false);
     globfree(&now);
     return count;
 }
@@ -205,7 +224,8 @@ static int check_signal(const struct process *process, int number)
     return STATUS_DONE;
 }
 
-static int ask(const struct process *process, int number, const struct pattern *pattern)
+static int ask(const struct process *process, int number, const struct pattern *pattern,
+               bool as_json)
 {
     glob_t before;
     list_files(pattern, &before);
@@ -213,7 +233,7 @@ static int ask(const struct process *process, int number, const struct pattern *
         globfree(&before);
         return failed("process %ld: %s", (long)process->pid, strerror(errno));
     }
-    unsigned count = wait_for_files(process, pattern, &before);
+    unsigned count = wait_for_files(process, pattern, &before, as_json);
     globfree(&before);
     if (count != 0)
         return STATUS_DONE;
@@ -224,7 +244,7 @@ static int ask(const struct process *process, int number, const struct pattern *
                   (long)process->pid, number, strsignal(number));
 }
 
-static int dump(const struct process *process)
+static int dump(const struct process *process, bool as_json)
 {
     static struct pattern pattern;
     uint64_t number = 0;
@@ -235,7 +255,7 @@ static int dump(const struct process *process)
     make_pattern(&pattern, process);
     if (pattern.is_too_long)
         return failed("HPMALLOC_DUMP_PATH of process %ld is too long", (long)process->pid);
-    return ask(process, (int)number, &pattern);
+    return ask(process, (int)number, &pattern, as_json);
 }
 
 static bool asks_for_record(int count, char **arguments)
@@ -247,14 +267,28 @@ static bool asks_for_record(int count, char **arguments)
     return false;
 }
 
+/* Takes it out of the arguments. */
+static bool take_json(int *count, char **arguments)
+{
+    int kept = 1;
+    for (int i = 1; i < *count; i++) {
+        if (strcmp(arguments[i], "--json") != 0)
+            arguments[kept++] = arguments[i];
+    }
+    bool found = kept < *count;
+    *count = kept;
+    return found;
+}
+
 int command_dump(int count, char **arguments)
 {
     char *end;
     struct process process;
     if (count == 2 && is_help(arguments[1]))
         return fputs(help, stdout) >= 0 ? STATUS_DONE : STATUS_FAILED;
+    bool as_json = take_json(&count, arguments);
     if (asks_for_record(count, arguments))
-        return record_dump(count - 1, arguments + 1);
+        return record_dump(count - 1, arguments + 1, as_json);
     if (count != 2)
         return misused("dump: takes one process id");
     long pid = strtol(arguments[1], &end, 10);
@@ -262,7 +296,7 @@ int command_dump(int count, char **arguments)
         return misused("dump: '%s' is no process id", arguments[1]);
     int status = process_open(&process, (pid_t)pid);
     if (status == STATUS_DONE)
-        status = dump(&process);
+        status = dump(&process, as_json);
     process_close(&process);
     return status;
 }
