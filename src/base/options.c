@@ -65,9 +65,10 @@ const struct option option_table[OPTION_COUNT] = {
                             .nothing = "none",
                             .initial = "none",
                             .accepted = "none, age, thread, or both with a comma",
-                            .help = "more labels in pprof files: age (median, of a stack's live "
-                                    "memory), thread (name of the one that allocated, also in "
-                                    "text)"},
+                            .help = "more labels in pprof files: age (of a stack's live memory: "
+                                    "the median, the oldest, and how much of it is suspected to "
+                                    "be leaked, for hpprof leaks), thread (name of the one that "
+                                    "allocated, also in text)"},
     [OPTION_DUMP_AT_EXIT] = {.name = "DUMP_AT_EXIT",
                              .kind = OPTION_SWITCH,
                              .initial = "0",
@@ -501,7 +502,7 @@ const char *option_text(enum option_id id)
 
 /* On a mismatch the last star takes one character more, which is all the going back that is
  * ever needed. */
-static bool matches(const char *pattern, const char *text)
+bool option_pattern_matches(const char *pattern, const char *text)
 {
     const char *after_star = NULL, *star_text = NULL;
     while (*text != '\0') {
@@ -528,5 +529,6 @@ bool options_program_matches(const char *program_name)
     const char *pattern = option_text(OPTION_PROGRAM);
     if (program_name == NULL)
         program_name = program_invocation_short_name;
-    return pattern == NULL || (program_name != NULL && matches(pattern, program_name));
+    return pattern == NULL ||
+           (program_name != NULL && option_pattern_matches(pattern, program_name));
 }

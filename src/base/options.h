@@ -80,6 +80,9 @@ bool option_parse(const struct option *option, const char *text, uint64_t *numbe
  * allocated for, quietly: options_init silences print where it does not match. */
 bool options_program_matches(const char *program_name);
 
+/* As HPMALLOC_PROGRAM's value is held against a name. */
+bool option_pattern_matches(const char *pattern, const char *text);
+
 /* Choices of OPTION_DUMP_FORMAT and OPTION_DUMP_PROFILE, in the table's order. */
 enum { DUMP_FORMAT_PPROF, DUMP_FORMAT_TEXT, DUMP_FORMAT_LEGACY, DUMP_FORMAT_COLLAPSED };
 enum {

@@ -14,6 +14,7 @@
 #include "report/gzip.h"
 #include "report/proto.h"
 #include "report/rows.h"
+#include "report/suspects.h"
 
 /* Frames of no address. */
 enum synthetic { SYNTHETIC_OTHER, SYNTHETIC_TRUNCATED, SYNTHETIC_COUNT };
@@ -23,6 +24,7 @@ enum {
     LOCATION_BYTES_MAX = 32,
     FUNCTION_BYTES_MAX = 24, // with what comes before its name
     LABEL_BYTES_MAX = 32,
+    AGE_LABELS = 4,
     MAPPING_BYTES_MAX = 160, // without its path
     COMMENTS_BYTES_MAX = 16384,
 };
@@ -37,7 +39,8 @@ static struct {
     bool is_needed[SYNTHETIC_COUNT];
 
     /* Strings that many messages refer to. */
-    uint64_t bytes, age, nanoseconds; // age: 0 where no ages were asked for
+    uint64_t bytes, nanoseconds;
+    uint64_t age, oldest, suspect, usual_lifetime;       // 0 where no ages were asked for
     uint32_t label_texts[LABEL_SETS_MAX][LABELS_MAX][2]; // by set: key, value; 0: not sent yet
 
     /* By symbol: the first row that it occurs in, from 1 on (0: none), then its location. */
@@ -95,6 +98,9 @@ static void send_types(void)
     bool want_age = option_number(OPTION_DUMP_LABELS) >> DUMP_LABEL_AGE & 1;
     writer.bytes = send_text("bytes");
     writer.age = want_age ? send_text("age") : 0;
+    writer.oldest = want_age ? send_text("oldest") : 0;
+    writer.suspect = want_age ? send_text("suspect") : 0;
+    writer.usual_lifetime = want_age ? send_text("usual_lifetime") : 0;
     writer.nanoseconds = want_age ? send_text("nanoseconds") : 0;
     for (size_t i = 0; i < set->count; i++) {
         uint64_t type = send_text(set->columns[i].type);
@@ -332,12 +338,29 @@ static void put_labels(struct proto_message *message, const struct label_set *se
     }
 }
 
-/* Half of the stack's live bytes are younger. Nothing where ages were not asked for. */
-static void put_age(struct proto_message *message, const struct stack *stack)
+/* How much of the stack's live memory is suspected, as text profiles say it. */
+static void put_suspicion(struct proto_message *message, const struct stack *stack)
+{
+    static struct lifetimes lifetimes;
+    static struct suspect suspect;
+    stacktab_lifetimes(stack, &lifetimes);
+    if (!suspects_judge(&suspect, ages_of(&writer.snapshot->ages, stack), &lifetimes))
+        return;
+    put_number_label(message, writer.suspect, (uint64_t)(suspect.bytes + 0.5), writer.bytes);
+    if (suspect.usual_ns != 0)
+        put_number_label(message, writer.usual_lifetime, suspect.usual_ns, writer.nanoseconds);
+}
+
+/* Of the stack, of whatever sizes and labels: half of its live bytes are younger than `age`.
+ * Nothing where ages were not asked for. */
+static void put_ages(struct proto_message *message, const struct stack *stack)
 {
     struct age_list list = ages_of(&writer.snapshot->ages, stack);
-    if (writer.age != 0 && list.count != 0)
-        put_number_label(message, writer.age, ages_median_ns(list), writer.nanoseconds);
+    if (writer.age == 0 || list.count == 0)
+        return;
+    put_number_label(message, writer.age, ages_median_ns(list), writer.nanoseconds);
+    put_number_label(message, writer.oldest, ages_oldest_ns(list), writer.nanoseconds);
+    put_suspicion(message, stack);
 }
 
 /* Rows of mixed sizes (object_bytes 0) have no label `bytes`. */
@@ -354,7 +377,7 @@ static void send_sample(const struct profile_row *row)
         put_number_label(message, writer.bytes, row->object_bytes, writer.bytes);
     if (row->labels != NULL)
         put_labels(message, row->labels);
-    put_age(message, row->stack);
+    put_ages(message, row->stack);
     proto_send_message(PROFILE_SAMPLE, message);
 }
 
@@ -399,7 +422,7 @@ static size_t measure_values(const struct profile_row *row)
 /* The texts are counted for each row, though they go out once. */
 static size_t measure_labels(const struct label_set *set)
 {
-    size_t bytes = LABEL_BYTES_MAX * (1 + (writer.age != 0));
+    size_t bytes = LABEL_BYTES_MAX * (writer.age != 0 ? 1 + AGE_LABELS : 1);
     for (size_t i = 0; set != NULL && i < set->count; i++)
         bytes += LABEL_BYTES_MAX + strlen(set->labels[i].key) + strlen(set->labels[i].value);
     return bytes;

@@ -157,7 +157,7 @@ assert rows[0]["variable"] == "HPMALLOC_SAMPLE_INTERVAL" and rows[0]["default"] 
 }
 
 check "every command has help with an example" helps
-for command in run dump watch top tree peek list diff leaks convert merge symbolize options; do
+for command in run dump watch top tree peek list diff leaks convert merge symbolize doctor options; do
     check "$command has help with an example" helps "$command"
 done
 check "the version is the library's" grep -qx "hpprof [0-9.]*" <("$hpprof" --version)
@@ -180,6 +180,9 @@ check "bash completes a command's options" completes "--focus" top --fo
 touch "$work/a-token"
 check "bash completes a file after --token-file" completes "$work/a-token" watch --token-file "$work/a-t"
 check "bash completes the library's options" completes "--dump-every" run --dump-e
+check "bash completes doctor's options" completes "--profile" doctor --pro
+check "bash completes a process for doctor" completes "$$" doctor "$$"
+check "bash completes a program for doctor" completes "truncate" doctor truncat
 check "dump without a number is a misuse" fails_with 2 "'x1'" dump x1
 check "dump of two is a misuse" fails_with 2 "one process id" dump 1 2
 check "dump says when there is no such process" fails_with 1 "there is no process" dump 2147483646

@@ -106,9 +106,12 @@ static void put_change(const struct change *change, struct scale scale, bool has
 static void put_json(const struct query_input *input, const struct change *changes, size_t count,
                      bool has_errors)
 {
+    const struct value_type *type = &input->profile->types[input->inputs[0].type];
     json_open(NULL, '{');
     json_text("old", input->base->name);
     json_text("new", input->profile->name);
+    json_text("sample_type", profile_text(input->profile, type->type));
+    json_text("unit", profile_text(input->profile, type->unit));
     json_open("stacks", '[');
     for (size_t i = 0; i < count; i++) {
         json_open(NULL, '{');

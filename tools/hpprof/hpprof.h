@@ -27,6 +27,7 @@ int command_convert(int count, char **arguments);
 int command_merge(int count, char **arguments);
 int command_symbolize(int count, char **arguments);
 int command_flame(int count, char **arguments);
+int command_doctor(int count, char **arguments);
 int command_report(int count, char **arguments);
 
 /* One line on stderr; each returns the status of its name. */

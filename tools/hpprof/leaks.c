@@ -7,12 +7,14 @@
 #include "query.h"
 #include "stacks.h"
 #include "style.h"
+#include "suspicions.h"
 #include "trend.h"
 
 enum { ROWS_USUAL = 20, FRAMES_SHOWN = 12, SUSPECTS_SHOWN = 10 };
 
 static const char help[] =
     "Usage: hpprof leaks [OPTIONS] FILE FILE FILE...\n"
+    "       hpprof leaks [OPTIONS] FILE\n"
     "\n"
     "Snapshots of one process in time: for each stack a verdict, and why.\n"
     "\n"
@@ -23,6 +25,12 @@ static const char help[] =
     "\n"
     "Four to ten snapshots, over several times as long as the program's longest cycle, serve "
     "best.\n"
+    "\n"
+    "Of one file alone, the stacks whose live memory is suspected by its age: much older than what "
+    "was\n"
+    "freed there became, or never freed while more keeps coming. The file has to carry ages: that "
+    "is\n"
+    "what HPMALLOC_DUMP_LABELS=age is for.\n"
     "\n"
     "  --sample TYPE  inuse_space, or another type of the files\n"
     "  -n N           at most N stacks besides the leaks (20); 0: all\n"
@@ -245,6 +253,8 @@ static int leaks(const struct query *query)
 {
     struct snapshots snapshots;
     int status = STATUS_FAILED;
+    if (query->word_count == 1)
+        return suspicions_report(query);
     if (!open_all(query, &snapshots)) {
         close_all(&snapshots);
         return status;

@@ -20,6 +20,7 @@ static const char help[] =
     "\n"
     "  --sample TYPE   inuse_space, inuse_objects, alloc_space, alloc_objects, or another of the "
     "file\n"
+    "  --json          for scripts: the numbers, without the source\n"
     "\n"
     "Example: hpprof list hpmalloc.redis-server.4711.1.pb.gz '^zmalloc$'\n";
 
@@ -157,6 +158,40 @@ static void put_function(const struct listing *listing, const char *unit,
     putchar('\n');
 }
 
+static void put_json_function(const struct listing *listing, const struct place *places,
+                              size_t count)
+{
+    int64_t flat = 0, cum = 0;
+    json_open(NULL, '{');
+    json_text("function", profile_text(listing->profile, places[0].name));
+    json_text("file", profile_text(listing->profile, places[0].file));
+    json_open("lines", '[');
+    for (size_t i = 0; i < count; i++) {
+        flat = units_add(flat, places[i].flat);
+        cum = units_add(cum, places[i].cum);
+        json_open(NULL, '{');
+        json_number("line", places[i].line);
+        json_number("flat", places[i].flat);
+        json_number("cum", places[i].cum);
+        json_close('}');
+    }
+    json_close(']');
+    json_number("flat", flat);
+    json_number("cum", cum);
+    json_close('}');
+}
+
+static void open_json(const struct listing *listing, struct value_type type)
+{
+    json_open(NULL, '{');
+    json_text("file", listing->profile->name);
+    json_text("sample_type", profile_text(listing->profile, type.type));
+    json_text("unit", profile_text(listing->profile, type.unit));
+    json_number("total", listing->total);
+    json_open("functions", '[');
+}
+
+/* `unit`: of the values; NULL: as items of a list in JSON. */
 static void put_all(struct listing *listing, const char *unit)
 {
     qsort(listing->places, listing->count, sizeof(*listing->places), compare_places);
@@ -165,7 +200,10 @@ static void put_all(struct listing *listing, const char *unit)
         for (next = i + 1; next < listing->count && listing->places[next].name == first->name &&
                            listing->places[next].file == first->file;)
             next++;
-        put_function(listing, unit, first, next - i);
+        if (unit != NULL)
+            put_function(listing, unit, first, next - i);
+        else
+            put_json_function(listing, first, next - i);
     }
 }
 
@@ -181,8 +219,14 @@ static int list(const struct query *query, struct profile *profile, const regex_
             regexec(function, profile_text(profile, profile->functions[i].name), 0, NULL, 0) == 0;
     sum_up(&listing, type);
     bool is_any = listing.count != 0;
-    if (is_any)
+    if (is_any && query->json) {
+        open_json(&listing, profile->types[type]);
+        put_all(&listing, NULL);
+        json_close(']');
+        json_close('}');
+    } else if (is_any) {
         put_all(&listing, profile_text(profile, profile->types[type].unit));
+    }
     memory_free(listing.places);
     memory_free(listing.is_wanted);
     index_drain(&listing.index);
@@ -194,7 +238,7 @@ int command_list(int count, char **arguments)
     struct query query;
     regex_t function;
     int status;
-    if (!query_parse(&query, count, arguments, QUERY_SAMPLE, help, &status))
+    if (!query_parse(&query, count, arguments, QUERY_SAMPLE | QUERY_JSON, help, &status))
         return status;
     if (!query_needs(&query, 2, 2, "a file and a function", &status))
         return status;

@@ -25,6 +25,7 @@ static const struct command commands[] = {
     {"symbolize", "add names and lines to a profile", command_symbolize},
     {"flame", "a flame graph, as SVG", command_flame},
     {"report", "one or more profiles as a page for the browser", command_report},
+    {"doctor", "why a process gives no profile, or poor stacks", command_doctor},
     {"options", "list the options of the library", command_options},
 };
 

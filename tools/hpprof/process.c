@@ -26,8 +26,7 @@ static int complain(pid_t pid)
     return failed("process %ld: %s", (long)pid, strerror(errno));
 }
 
-/* Whole, with two NULs behind it; NULL: errno says why. */
-static char *read_whole(pid_t pid, const char *name)
+char *process_read(pid_t pid, const char *name)
 {
     FILE *file = open_file(pid, name);
     if (file == NULL)
@@ -54,7 +53,7 @@ static char *read_whole(pid_t pid, const char *name)
 
 static int check_library(pid_t pid)
 {
-    char *maps = read_whole(pid, "maps");
+    char *maps = process_read(pid, "maps");
     if (maps == NULL)
         return complain(pid);
     bool found = strstr(maps, "/libhpmalloc.so") != NULL;
@@ -98,16 +97,21 @@ bool process_parse_id(const char *text, pid_t *pid)
     return *end == '\0' && end != text && number > 0 && number <= INT_MAX;
 }
 
+int process_look(struct process *process, pid_t pid)
+{
+    *process = (struct process){.pid = pid};
+    int status = read_status(process);
+    if (status != STATUS_DONE)
+        return status;
+    process->environment = process_read(pid, "environ");
+    return process->environment != NULL ? STATUS_DONE : complain(pid);
+}
+
 int process_open(struct process *process, pid_t pid)
 {
     *process = (struct process){.pid = pid};
     int status = check_library(pid);
-    if (status == STATUS_DONE)
-        status = read_status(process);
-    if (status != STATUS_DONE)
-        return status;
-    process->environment = read_whole(pid, "environ");
-    return process->environment != NULL ? STATUS_DONE : complain(pid);
+    return status == STATUS_DONE ? process_look(process, pid) : status;
 }
 
 void process_close(struct process *process)
@@ -116,10 +120,10 @@ void process_close(struct process *process)
     process->environment = NULL;
 }
 
-static const char *find_variable(const char *environment, const char *name)
+const char *process_variable(const struct process *process, const char *name)
 {
     size_t length = strlen(name);
-    for (const char *at = environment; *at != '\0'; at += strlen(at) + 1) {
+    for (const char *at = process->environment; *at != '\0'; at += strlen(at) + 1) {
         if (strncmp(at, name, length) == 0 && at[length] == '=')
             return at + length + 1;
     }
@@ -131,7 +135,7 @@ const char *process_option(const struct process *process, enum option_id id, uin
     char variable[64];
     const struct option *option = &option_table[id];
     const char *text =
-        find_variable(process->environment, option_variable(option, variable, sizeof(variable)));
+        process_variable(process, option_variable(option, variable, sizeof(variable)));
     if (text != NULL && text[0] != '\0' && option_parse(option, text, number))
         return text;
     if (option->initial != NULL)

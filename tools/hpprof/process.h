@@ -17,7 +17,15 @@ struct process {
 
 bool process_parse_id(const char *text, pid_t *pid);
 int process_open(struct process *process, pid_t pid);
+int process_look(struct process *process, pid_t pid); // whether under the library or not
 void process_close(struct process *process);
+
+/* A file of its folder in /proc, whole, with two NULs behind it, for free(3); NULL: errno says why.
+ */
+char *process_read(pid_t pid, const char *name);
+
+/* As the process began with it; NULL: unset. */
+const char *process_variable(const struct process *process, const char *name);
 
 /* What the library in the process has made of the option: its default when unset or wrong. */
 const char *process_option(const struct process *process, enum option_id id, uint64_t *number);

@@ -19,10 +19,12 @@
 #include "report/pprof.h"
 #include "report/rows.h"
 #include "report/text.h"
+#include "style.h"
 
 struct request {
     const char *record, *output;
     uint64_t profile, format;
+    bool as_json;
 };
 
 static struct snapshot snapshot;
@@ -104,6 +106,16 @@ static bool put_pattern(char *pattern, size_t bytes, const char *path, const cha
     return *path == '\0' && (size_t)length < bytes - used;
 }
 
+static void put_json(const struct request *request)
+{
+    json_open(NULL, '{');
+    json_text("record", request->record);
+    json_open("files", '[');
+    json_text(NULL, file.path);
+    json_close(']');
+    json_close('}');
+}
+
 static int write_file(const struct request *request)
 {
     static const char *const endings[] = {
@@ -125,7 +137,10 @@ static int write_file(const struct request *request)
     }
     if (error != 0)
         return failed("%s: %s", file.path[0] != '\0' ? file.path : path, strerror(-error));
-    puts(file.path);
+    if (request->as_json)
+        put_json(request);
+    else
+        puts(file.path);
     return STATUS_DONE;
 }
 
@@ -176,9 +191,10 @@ static int dump_record(const struct request *request)
     return status;
 }
 
-int record_dump(int count, char **arguments)
+int record_dump(int count, char **arguments, bool as_json)
 {
-    struct request request = {.profile = DUMP_PROFILE_HEAP, .format = DUMP_FORMAT_PPROF};
+    struct request request = {
+        .profile = DUMP_PROFILE_HEAP, .format = DUMP_FORMAT_PPROF, .as_json = as_json};
     int status = STATUS_DONE;
     for (int i = 0; i < count && status == STATUS_DONE; i += 2)
         status = take_argument(&request, arguments[i], i + 1 < count ? arguments[i + 1] : NULL);
@@ -186,6 +202,8 @@ int record_dump(int count, char **arguments)
         return status;
     if (request.record == NULL)
         return misused("dump: --record names no file");
+    if (as_json && request.output != NULL && strcmp(request.output, "-") == 0)
+        return misused("dump: --json and a profile do not go to the same place");
     if (request.profile == DUMP_PROFILE_PINNED)
         return misused("dump: a record has no pinned profile, for it knows nothing of free memory");
     return dump_record(&request);

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "hpprof.h"
+#include "library.h"
 #include "runreport.h"
 
 enum { NAME_BYTES = 64 };
@@ -111,35 +112,13 @@ static int take_argument(int count, char **arguments, int *at, struct choices *c
     return misused("run: '%s' is not known", argument);
 }
 
-/* Beside hpprof in a build tree, in the folder for libraries when installed: below the same prefix
- * first, for one that was moved as a whole. */
-static const char *find_library(char *path)
-{
-    static const char *const places[] = {".libs/libhpmalloc.so", "../lib/libhpmalloc.so",
-                                         "../lib64/libhpmalloc.so", HPPROF_LIBDIR "/libhpmalloc.so",
-                                         HPPROF_LIBDIR "/libhpmalloc.so.0"};
-    char folder[PATH_MAX], candidate[2 * PATH_MAX];
-    ssize_t length = readlink("/proc/self/exe", folder, sizeof(folder) - 1);
-    folder[length > 0 ? length : 0] = '\0';
-    char *slash = strrchr(folder, '/');
-    if (slash != NULL)
-        *slash = '\0';
-    for (size_t i = 0; i < array_count(places); i++) {
-        snprintf(candidate, sizeof(candidate), places[i][0] == '/' ? "%.0s%s" : "%s/%s", folder,
-                 places[i]);
-        if (access(candidate, R_OK) == 0 && realpath(candidate, path) != NULL)
-            return path;
-    }
-    return NULL;
-}
-
 static int set_preload(const char *library)
 {
     char found[PATH_MAX];
     const char *before = getenv("LD_PRELOAD");
     char *value;
     if (library == NULL) {
-        library = find_library(found);
+        library = library_find(found);
         if (library == NULL)
             return failed("libhpmalloc.so is not where hpprof was installed with it; name it with "
                           "--library");

@@ -105,11 +105,17 @@ void json_number(const char *key, int64_t number)
     printf("%lld", (long long)number);
 }
 
+void json_bool(const char *key, bool is_true)
+{
+    begin(key);
+    fputs(is_true ? "true" : "false", stdout);
+}
+
 void json_real(const char *key, double number)
 {
     begin(key);
     if (isfinite(number))
-        printf("%.10g", number);
+        printf("%.15g", number);
     else
         fputs("null", stdout);
 }

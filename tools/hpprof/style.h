@@ -18,6 +18,7 @@ void json_open(const char *key, char bracket);
 void json_close(char bracket);
 void json_text(const char *key, const char *text);
 void json_number(const char *key, int64_t number);
+void json_bool(const char *key, bool is_true);
 void json_real(const char *key, double number); // null where it is none
 
 #endif

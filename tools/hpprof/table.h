@@ -10,4 +10,7 @@ struct graph_options table_options(const struct query *query, long usual_count);
 void table_put_title(const struct query_input *input, const struct graph *graph);
 void table_put_rows(const struct graph *graph);
 
+/* The same as the beginning of a JSON object, which stays open. */
+void table_open_json(const struct query_input *input, const struct graph *graph);
+
 #endif

@@ -94,7 +94,7 @@ static void put_json_node(const struct node *node)
     json_close('}');
 }
 
-static void put_json(const struct query_input *input, const struct graph *graph)
+void table_open_json(const struct query_input *input, const struct graph *graph)
 {
     const struct value_type *type = &input->profile->types[input->inputs[0].type];
     json_open(NULL, '{');
@@ -105,6 +105,11 @@ static void put_json(const struct query_input *input, const struct graph *graph)
     json_text("unit", profile_text(input->profile, type->unit));
     json_number("total", graph->total);
     json_number("left_out", (int64_t)graph->dropped_count);
+}
+
+static void put_json(const struct query_input *input, const struct graph *graph)
+{
+    table_open_json(input, graph);
     json_open("functions", '[');
     for (size_t i = 0; i < graph->shown_count; i++)
         put_json_node(&graph->nodes[graph->order[i]]);

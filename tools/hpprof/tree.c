@@ -18,6 +18,7 @@ static const char tree_help[] =
     "  --ignore REGEX  only stacks without one\n"
     "  --base FILE     the change since that profile\n"
     "  -n N            at most N functions (80); 0: all\n"
+    "  --json          for scripts\n"
     "\n"
     "Example: hpprof tree --focus parse hpmalloc.redis-server.4711.1.pb.gz\n";
 
@@ -32,6 +33,7 @@ static const char peek_help[] =
     "  --focus REGEX   only stacks with a function, source file or binary like this\n"
     "  --ignore REGEX  only stacks without one\n"
     "  --base FILE     the change since that profile\n"
+    "  --json          for scripts\n"
     "\n"
     "Example: hpprof peek hpmalloc.redis-server.4711.1.pb.gz 'zmalloc|sds'\n";
 
@@ -67,6 +69,11 @@ static void put_node(const struct graph *graph, uint32_t index, int64_t *sum,
         put_edge(graph, edges[i], edges[i]->callee, node->cum);
 }
 
+static bool is_wanted(const regex_t *function, const struct node *node)
+{
+    return function == NULL || regexec(function, node->label, 0, NULL, 0) == 0;
+}
+
 /* Returns how many functions were shown. */
 static size_t put_all(const struct graph *graph, const regex_t *function)
 {
@@ -77,13 +84,62 @@ static size_t put_all(const struct graph *graph, const regex_t *function)
     printf("      flat  flat%%   sum%%        cum   cum%%   calls calls%% + function\n");
     for (size_t i = 0; i < graph->shown_count; i++) {
         uint32_t index = graph->order[i];
-        if (function != NULL && regexec(function, graph->nodes[index].label, 0, NULL, 0) != 0)
+        if (!is_wanted(function, &graph->nodes[index]))
             continue;
         put_node(graph, index, &sum, edges);
         shown++;
     }
     if (shown != 0)
         puts(line);
+    memory_free(edges);
+    return shown;
+}
+
+static void put_json_edges(const struct graph *graph, const char *key, const struct edge **edges,
+                           size_t count, bool are_callers)
+{
+    json_open(key, '[');
+    for (size_t i = 0; i < count; i++) {
+        uint32_t other = are_callers ? edges[i]->caller : edges[i]->callee;
+        json_open(NULL, '{');
+        json_text("function", graph->nodes[other].label);
+        json_number("value", edges[i]->weight);
+        json_bool("inlined", edges[i]->is_inlined);
+        json_close('}');
+    }
+    json_close(']');
+}
+
+static void put_json_node(const struct graph *graph, uint32_t index, const struct edge **edges)
+{
+    const struct node *node = &graph->nodes[index];
+    json_open(NULL, '{');
+    json_text("function", node->label);
+    json_number("flat", node->flat);
+    json_number("cum", node->cum);
+    put_json_edges(graph, "callers", edges, graph_callers(graph, index, edges), true);
+    put_json_edges(graph, "callees", edges, graph_callees(graph, index, edges), false);
+    json_close('}');
+}
+
+/* Returns how many functions were shown: none, and there is no JSON. */
+static size_t put_json(const struct query_input *input, const struct graph *graph,
+                       const regex_t *function)
+{
+    size_t shown = 0;
+    for (size_t i = 0; i < graph->shown_count; i++)
+        shown += is_wanted(function, &graph->nodes[graph->order[i]]);
+    if (shown == 0 && function != NULL)
+        return 0;
+    const struct edge **edges = memory_alloc(graph->edge_count, sizeof(struct edge *));
+    table_open_json(input, graph);
+    json_open("functions", '[');
+    for (size_t i = 0; i < graph->shown_count; i++) {
+        if (is_wanted(function, &graph->nodes[graph->order[i]]))
+            put_json_node(graph, graph->order[i], edges);
+    }
+    json_close(']');
+    json_close('}');
     memory_free(edges);
     return shown;
 }
@@ -99,8 +155,13 @@ static int show(struct query *query, const regex_t *function)
         query->count = 0;
     struct graph_options options = table_options(query, 80);
     graph_build(&graph, input.inputs, input.count, &options);
-    table_put_title(&input, &graph);
-    size_t shown = put_all(&graph, function);
+    size_t shown;
+    if (query->json) {
+        shown = put_json(&input, &graph, function);
+    } else {
+        table_put_title(&input, &graph);
+        shown = put_all(&graph, function);
+    }
     graph_free(&graph);
     query_close(&input);
     return function == NULL || shown != 0
@@ -113,8 +174,9 @@ int command_tree(int count, char **arguments)
     struct query query;
     int status;
     if (!query_parse(&query, count, arguments,
-                     QUERY_SAMPLE | QUERY_FILTER | QUERY_CUM | QUERY_COUNT | QUERY_BASE, tree_help,
-                     &status))
+                     QUERY_SAMPLE | QUERY_FILTER | QUERY_CUM | QUERY_COUNT | QUERY_BASE |
+                         QUERY_JSON,
+                     tree_help, &status))
         return status;
     if (query_needs(&query, 1, 1, "one file", &status))
         status = show(&query, NULL);
@@ -127,8 +189,8 @@ int command_peek(int count, char **arguments)
     struct query query;
     regex_t function;
     int status;
-    if (!query_parse(&query, count, arguments, QUERY_SAMPLE | QUERY_FILTER | QUERY_BASE, peek_help,
-                     &status))
+    if (!query_parse(&query, count, arguments,
+                     QUERY_SAMPLE | QUERY_FILTER | QUERY_BASE | QUERY_JSON, peek_help, &status))
         return status;
     if (query_needs(&query, 2, 2, "a file and a function", &status)) {
         status = STATUS_MISUSED;

@@ -1,0 +1,125 @@
+#!/usr/bin/env python3
+"""hpprof leaks of one file: of programs of known truth it suspects the stacks that the library's
+text of the same moment suspects, for the same reasons, and no others."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+import tap  # noqa: E402
+
+BUILD = os.path.abspath(os.environ.get("top_builddir", "."))
+SOURCE = os.path.abspath(os.environ.get("top_srcdir", "."))
+LIBRARY = os.path.join(BUILD, ".libs", "libhpmalloc.so")
+HPPROF = os.path.join(BUILD, "hpprof")
+STEPS, MILLISECONDS = "10", "300"
+
+# The function that is to be suspected, or None.
+TRUTHS = {"leak": "leak_slowly", "trickle": "trickle_away", "threads": "serve_thread",
+          "cache": None, "steady": None}
+
+reporter = tap.Reporter("suspects")
+report = reporter.report
+
+
+def run_all(program, folder):
+    children = []
+    for name in TRUTHS:
+        environment = dict(os.environ, LD_PRELOAD=LIBRARY, HPMALLOC_QUIET="1",
+                           HPMALLOC_SAMPLE_INTERVAL="32k", HPMALLOC_DUMP_LABELS="age",
+                           HPMALLOC_DUMP_FORMAT="pprof,text,legacy",
+                           HPMALLOC_DUMP_PATH=os.path.join(folder, name + ".%n"))
+        children.append(subprocess.Popen([program, name, STEPS, MILLISECONDS], env=environment))
+    for child in children:
+        assert child.wait() == 0
+
+
+def in_bytes(text):
+    number, unit = text.split()
+    return float(number) * 1024 ** ["B", "KiB", "MiB", "GiB"].index(unit)
+
+
+# Samples are counted here by the profile's estimates, there by the frees themselves.
+def reason_of(text):
+    return re.sub(r"of \d+ objects", "of N objects", text)
+
+
+def suspected_by_text(path):
+    """(bytes, reason, innermost functions) of each."""
+    text = open(path, encoding="utf-8").read()
+    rows = re.findall(r"^ +([\d.]+ \w+) of stack (\d+): (.*)$", text, re.M)
+    suspects = []
+    for size, number, reason in rows:
+        stack = re.search(r"^ *%s\. .*\n((?: {8}.*\n)+)" % number, text, re.M).group(1)
+        suspects.append((in_bytes(size), reason_of(reason),
+                         [line.strip().split("+")[0] for line in stack.splitlines()][:2]))
+    return suspects
+
+
+def leaks(*words):
+    return subprocess.run([HPPROF, "leaks", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          text=True, timeout=60)
+
+
+def check_truth(folder, name):
+    path = os.path.join(folder, "%s.%s" % (name, STEPS))
+    wanted = suspected_by_text(path + ".txt")
+    found = leaks("--json", path + ".pb.gz")
+    suspects = json.loads(found.stdout)["suspects"]
+    faults = [] if len(wanted) == len(suspects) else ["text: %s; file: %s" % (wanted, suspects)]
+    for (size, reason, functions), row in zip(wanted, suspects):
+        if abs(size - row["bytes"]) > 0.06 * size or reason != reason_of(row["reason"]) or \
+                functions[0] not in row["stack"][:3]:
+            faults.append("text: %s; file: %s" % ((size, reason, functions), row))
+    is_seen = [TRUTHS[name] in row["stack"] for row in suspects]
+    if is_seen != ([] if TRUTHS[name] is None else [True]):
+        faults.append("suspected: %s" % suspects)
+    report("%s: as in the text, %s" % (name, TRUTHS[name] or "nothing"), faults)
+    check_table(name, path + ".pb.gz", suspects)
+
+
+def check_table(name, path, suspects):
+    said = leaks(path)
+    rows = re.findall(r"^SUSPECT +([\d.]+ \w+)  (.*)\n    (.*)$", said.stdout, re.M)
+    faults = [] if len(rows) == len(suspects) and said.returncode == 0 else [said.stdout]
+    for (size, reason, stack), row in zip(rows, suspects):
+        if abs(in_bytes(size) - row["bytes"]) > 0.06 * row["bytes"] or reason != row["reason"] or \
+                not " < ".join(row["stack"]).startswith(stack.removesuffix(" < ...")):
+            faults.append("%s: %s" % ((size, reason, stack), row))
+    if ("nothing in it is suspected" in said.stdout) != (not suspects):
+        faults.append(said.stdout)
+    report("%s: the table says what --json says" % name, faults)
+
+
+def check_refusal(sentence, status, words, text):
+    found = leaks(*words)
+    is_right = found.returncode == status and found.stdout == "" and text in found.stderr and \
+        found.stderr.count("\n") == 1
+    report(sentence, [] if is_right else [str(found)])
+
+
+def main():
+    if not os.path.exists(LIBRARY) or not os.path.exists(HPPROF):
+        print("1..0 # SKIP there is no library, or no hpprof")
+        return 0
+    with tempfile.TemporaryDirectory() as place:
+        program = os.path.join(place, "truths")
+        subprocess.run([*os.environ.get("CC", "cc").split(), "-O1", "-g", "-pthread", "-o", program,
+                        os.path.join(SOURCE, "tests/tools/truths.c")], check=True)
+        run_all(program, place)
+        for name in TRUTHS:
+            check_truth(place, name)
+        one = os.path.join(place, "leak." + STEPS)
+        check_refusal("a file without ages says which option makes it carry them", 1,
+                      [one + ".heap"], "HPMALLOC_DUMP_LABELS=age")
+        check_refusal("what is not in use has no age", 2, ["--sample", "alloc_space", one + ".pb.gz"],
+                      "--sample")
+    return reporter.finish()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
