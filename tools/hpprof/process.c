@@ -146,7 +146,7 @@ const char *process_option(const struct process *process, enum option_id id, uin
 /* The state stands behind the name in brackets, which may hold anything. */
 static bool is_zombie(const struct process *process)
 {
-    char *text = read_whole(process->pid, "stat");
+    char *text = process_read(process->pid, "stat");
     const char *end = text != NULL ? strrchr(text, ')') : NULL;
     bool is_one = end != NULL && (strncmp(end, ") Z", 3) == 0 || strncmp(end, ") X", 3) == 0);
     free(text);
@@ -172,7 +172,7 @@ uint64_t process_resident_bytes(const struct process *process)
 
 const char *process_name(const struct process *process, char *name, size_t size)
 {
-    char *text = read_whole(process->pid, "comm");
+    char *text = process_read(process->pid, "comm");
     snprintf(name, size, "%s", text != NULL ? text : "");
     name[strcspn(name, "\n")] = '\0';
     for (char *c = name; *c != '\0'; c++)
