@@ -228,6 +228,10 @@ def check_allocators(place):
     for order in (other + ":" + LIBRARY, LIBRARY + ":" + other):
         expect_of("two allocators: " + ":".join(map(os.path.basename, order.split(":"))), place, [""],
                   ["two-allocators"], preload=order)
+    linked = compile_to(os.path.join(place, "linked-with-other"), READY, "-g", "-Wl,--no-as-needed",
+                        "-x", "none", other)
+    expect_of("another allocator that the program is linked with comes after hpmalloc", place,
+              [linked], [], ["two-allocators"])
     own = compile_to(os.path.join(place, "own"), ALLOCATOR, "-g", "-fno-builtin", "-rdynamic")
     expect_of("a program with a malloc of its own", place, [own], ["own-allocator"])
 
@@ -246,6 +250,9 @@ def check_options(place):
               options={"HPMALLOC_DUMP_SIGNAL": "none", "HPMALLOC_DUMP_EVERY": "1h"})
     expect_of("a program that writes over its environment", place, ["title"], [],
               ["environment-gone"], options={"HPMALLOC_SAMPLE_INTERVAL": "0"})
+    with Patient(place, "title") as patient:
+        program = json.loads(ask("--json", patient.pid).stdout)["program"]
+        report("a title is not the program's name", [] if program == "patient" else [program])
 
 
 def ignore_signal():

@@ -58,12 +58,13 @@ static void forbid(void)
 }
 
 /* As programs do that show a title of their own. */
-static void write_over_environment(char **environment)
+static void write_over_environment(char **arguments, char **environment)
 {
-    char *start = environment[0], *end = start;
+    char *end = arguments[0];
     for (char **at = environment; *at != NULL; at++)
         end = *at + strlen(*at);
-    memset(start, ' ', (size_t)(end - start));
+    memset(arguments[0], 0, (size_t)(end - arguments[0]));
+    strcpy(arguments[0], "patient: at work");
 }
 
 static void say_ready(void)
@@ -79,7 +80,7 @@ static void make_code(void)
         exit(77);
 }
 
-static void get_into(const char *trouble, char **environment)
+static void get_into(const char *trouble, char **arguments, char **environment)
 {
     if (strcmp(trouble, "blocked") == 0)
         block();
@@ -98,7 +99,7 @@ static void get_into(const char *trouble, char **environment)
     if (strcmp(trouble, "code") == 0)
         make_code();
     if (strcmp(trouble, "title") == 0)
-        write_over_environment(environment);
+        write_over_environment(arguments, environment);
     if (strcmp(trouble, "undumpable") == 0)
         prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
 }
@@ -106,8 +107,7 @@ static void get_into(const char *trouble, char **environment)
 int main(int count, char **arguments, char **environment)
 {
     char byte;
-    const char *trouble = count > 1 ? arguments[1] : "";
-    get_into(trouble, environment);
+    get_into(count > 1 ? arguments[1] : "", arguments, environment);
     say_ready();
     while (read(STDIN_FILENO, &byte, 1) < 0 && errno == EINTR)
         ;

@@ -139,6 +139,21 @@ bool binary_read(struct binary *binary, const char *path)
     return true;
 }
 
+bool binary_is_linked_with(const char *path, const char *library)
+{
+    struct elffile file;
+    Elf64_Shdr names;
+    const char *text;
+    if (!elffile_open(&file, path))
+        return false;
+    size_t bytes = elffile_find_section(&file, ".dynstr", &names)
+                       ? text_at(&file, names.sh_offset, names.sh_size, &text)
+                       : 0;
+    bool found = bytes != 0 && memmem(text, bytes, library, strlen(library)) != NULL;
+    elffile_close(&file);
+    return found;
+}
+
 bool binary_has_debug_file(const struct binary *binary)
 {
     char path[128];

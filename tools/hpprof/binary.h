@@ -33,6 +33,9 @@ struct binary {
 /* False: kind is BINARY_NONE or BINARY_FOREIGN, and nothing else is known. */
 bool binary_read(struct binary *binary, const char *path);
 
+/* Whether it is linked with a library whose name begins like this. */
+bool binary_is_linked_with(const char *path, const char *library);
+
 /* Where distributions put what was stripped from it is a file. */
 bool binary_has_debug_file(const struct binary *binary);
 

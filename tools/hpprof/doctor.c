@@ -144,6 +144,16 @@ static int open_program(struct doctor *doctor, const char *name)
     return process_look(&doctor->process, getpid());
 }
 
+/* What shows a title of its own begins it with its name: "redis-server *:6379", "nginx: master". */
+static const char *without_title(struct doctor *doctor, const char *name)
+{
+    const char *known = doctor_status(doctor, "Name");
+    size_t length = strcspn(known, "\n");
+    bool has_title = length != 0 && strncmp(name, known, length) == 0 && name[length] != '\0' &&
+                     strchr(" :", name[length]) != NULL;
+    return doctor_text(doctor, "%.*s", (int)(has_title ? length : strlen(name)), name);
+}
+
 /* By its arguments, as the C library makes program_invocation_short_name. */
 static const char *name_of(struct doctor *doctor)
 {
@@ -153,7 +163,7 @@ static const char *name_of(struct doctor *doctor)
         name = doctor_text(doctor, "%.*s", (int)strcspn(doctor_status(doctor, "Name"), "\n"),
                            doctor_status(doctor, "Name"));
     else
-        name = doctor_text(doctor, "%s", name);
+        name = without_title(doctor, name);
     free(text);
     return name;
 }

@@ -29,6 +29,7 @@ struct doctor {
     const char *program;  // as the library knows it: without its folder
     char path[PATH_MAX];  // of the program's file, as it is reached from here
     struct binary binary; // that file
+    bool is_preloaded;    // the library is in the process, and the program is not linked with it
     const char *library;  // where it is; NULL: not there
     const char *status;   // of /proc
     const char *maps;     // "" for one that is planned

@@ -227,6 +227,8 @@ bool doctor_loading(struct doctor *doctor)
         return explain_planned(doctor);
     else
         doctor->library = find_mapped_library(doctor);
+    doctor->is_preloaded = doctor->library != NULL && !doctor->binary.holds_hpmalloc &&
+                           !binary_is_linked_with(doctor->path, library_name);
     if (doctor->library != NULL && is_secure(doctor)) {
         doctor->has_options = false;
         doctor_find(doctor, "secure-execution", "call hpm_profile_dump from the program",
@@ -256,11 +258,24 @@ static bool stands_before(const char *preload, const char *first, const char *se
     return a != NULL && (b == NULL || a < b);
 }
 
+/* What is preloaded comes before all that a program is linked with. */
+static bool comes_after(const struct doctor *doctor, const char *name, const char *preload)
+{
+    if (preload != NULL)
+        return doctor->is_preloaded && strstr(preload, name) == NULL;
+    return doctor->is_preloaded && binary_is_linked_with(doctor->path, name);
+}
+
 static void explain_other(struct doctor *doctor, const char *path)
 {
     const char *name = profile_base_name(path);
     const char *preload = process_variable(&doctor->process, "LD_PRELOAD");
-    if (preload != NULL && stands_before(preload, "libhpmalloc", name))
+    if (comes_after(doctor, name, preload))
+        doctor_note(doctor, "two-allocators", "nothing is to be done where it does not",
+                    "%s is linked in too: hpmalloc comes before it, and has all that does not ask "
+                    "for the other by names of its own (mallocx, mi_malloc)",
+                    path);
+    else if (preload != NULL && stands_before(preload, "libhpmalloc", name))
         doctor_find(doctor, "two-allocators", "run it without the other one",
                     "%s is in the process too: hpmalloc comes before it, but what asks for the "
                     "other by names of its own is not in profiles",

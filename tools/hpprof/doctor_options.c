@@ -36,10 +36,14 @@ static void check_setting(struct doctor *doctor, const char *setting)
                     option->initial != NULL ? option->initial : "none");
 }
 
-/* Programs that write their title over their environment leave something that is none. */
-static bool is_intact(const char *environment)
+/* Programs that write their title over their environment leave something that is none, and no word
+ * of how the library came in. */
+static bool is_intact(const struct doctor *doctor)
 {
-    return *environment == '\0' || memchr(environment, '=', strlen(environment)) != NULL;
+    const char *first = doctor->process.environment;
+    return strchr(first, '=') != NULL ||
+           (*first == '\0' &&
+            (!doctor->is_preloaded || process_variable(&doctor->process, "LD_PRELOAD") != NULL));
 }
 
 static void check_interval(struct doctor *doctor)
@@ -73,7 +77,7 @@ static void check_program(struct doctor *doctor)
 void doctor_options(struct doctor *doctor)
 {
     const char *environment = doctor->process.environment;
-    if (doctor->has_options && !is_intact(environment)) {
+    if (doctor->has_options && !is_intact(doctor)) {
         doctor->has_options = false;
         doctor_note(doctor, "environment-gone", "its stderr, as it began, says what was refused",
                     "%s has written over the environment it began with: its options cannot be "
