@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "doctor.h"
 
@@ -65,6 +66,19 @@ static bool has_bit(uint64_t set, int number)
     return (set >> (number - 1) & 1) != 0;
 }
 
+/* For good: the C library blocks all signals for a moment, as where it makes threads. */
+static bool stays_blocked(const struct doctor *doctor, int number)
+{
+    enum { LOOKS = 5 };
+    static const struct timespec pause = {.tv_nsec = 20000000};
+    for (int i = 0; i < LOOKS; i++) {
+        if (!has_bit(blocked_by_all(doctor), number))
+            return false;
+        nanosleep(&pause, NULL);
+    }
+    return true;
+}
+
 static void explain_uncaught(struct doctor *doctor, int number, bool is_ignored)
 {
     const char *name = name_of(doctor, number);
@@ -103,7 +117,7 @@ static void check_signal(struct doctor *doctor, int number)
         explain_uncaught(doctor, number, is_ignored);
         return;
     }
-    if (has_bit(blocked_by_all(doctor), number))
+    if (stays_blocked(doctor, number))
         doctor_find(doctor, "signal-blocked",
                     "choose another with HPMALLOC_DUMP_SIGNAL, or serve with HPMALLOC_HTTP",
                     "%s is blocked in all of its threads%s", name_of(doctor, number),
