@@ -165,7 +165,7 @@ static void send_account(void)
         struct account_row row = account_row(stats, stats->live_requested_bytes, which);
         SEND_COMMENT("account %s: %ld bytes, %s", row.key, row.bytes, row.what);
     }
-    SEND_COMMENT("account profiler: %lu bytes of the tables, handed out for samples",
+    SEND_COMMENT("account profiler: %lu bytes, of the tables: handed out for samples",
                  stats->sample_metadata_bytes);
 }
 

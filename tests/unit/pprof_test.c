@@ -407,7 +407,7 @@ TEST(pprof, comments_tell_where_the_resident_memory_is_to_the_byte)
     CHECK(string_index("account other: 2500 bytes, not of this allocator: code, stacks, other "
                        "mappings") > 0);
     CHECK(string_index("account resident: 9000 bytes, resident memory of the process") > 0);
-    CHECK(string_index("account profiler: 1500 bytes of the tables, handed out for samples") > 0);
+    CHECK(string_index("account profiler: 1500 bytes, of the tables: handed out for samples") > 0);
     CHECK(write_and_show(&snapshot, DUMP_PROFILE_PEAK, true));
     CHECK(string_index("account resident: 9000 bytes, resident memory of the process") < 0);
     counted = (struct hpm_stats){0};

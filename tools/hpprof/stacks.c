@@ -107,7 +107,7 @@ static struct stack_row *row_of(struct stacks *stacks, const char *const *names,
 static double object_bytes(const struct input *input, size_t index)
 {
     const struct profile *profile = input->profile;
-    double labelled = (double)profile_object_bytes(profile, &profile->samples[index]);
+    double labelled = (double)profile_number(profile, &profile->samples[index], "bytes");
     if (labelled > 0 || !input->is_bytes || input->objects < 0)
         return labelled;
     double count = (double)profile_value(profile, index, input->objects);
@@ -121,6 +121,7 @@ static void add_sample(struct stacks *stacks, const struct input *input, size_t 
     double value = (double)profile_value(profile, index, input->type);
     double bytes = object_bytes(input, index);
     cell->value += value;
+    cell->sample = (uint32_t)index + 1;
     if (input->allocated >= 0)
         cell->allocated += (double)profile_value(profile, index, input->allocated);
     if (!(input->period > 1) || !(bytes > 0))
