@@ -35,7 +35,7 @@ TRUTHS = {
     "steady": ("hold_steady", "PLATEAU"),
     "log": ("write_log", "PLATEAU"),
     "pool": ("fill_pool", "PLATEAU"),
-    "sessions": ("open_sessions", "PLATEAU"),
+    "sessions": ("open_sessions", "PLATEAU GROWING"),
     "reload": ("reload_settings", "PEAK PLATEAU"),
 }
 # So many snapshots in the time of one step.
@@ -54,7 +54,7 @@ def run_all(program, folder):
     for name in TRUTHS:
         os.makedirs(os.path.join(folder, name))
         environment = dict(os.environ, LD_PRELOAD=LIBRARY, HPMALLOC_QUIET="1",
-                           HPMALLOC_SAMPLE_INTERVAL="32k",
+                           HPMALLOC_SAMPLE_INTERVAL="32k", HPMALLOC_SAMPLE_BUDGET="off",
                            HPMALLOC_DUMP_PATH=os.path.join(folder, name, "%n"))
         slices = SLICES.get(name, 1)
         children.append(subprocess.Popen([program, name, str(int(STEPS) * slices),

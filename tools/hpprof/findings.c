@@ -33,7 +33,6 @@ static void sort(struct findings *findings, struct profile *const *profiles, con
             .profile = profiles[i],
             .type = types[i],
             .given = i,
-            .calibration = profile_calibration(profiles[i]),
         };
     qsort(findings->taken, findings->taken_count, sizeof(*findings->taken), compare_times);
     for (size_t i = 0; i < findings->taken_count; i++)
@@ -41,7 +40,6 @@ static void sort(struct findings *findings, struct profile *const *profiles, con
             time_of(findings->taken[i].profile) - time_of(findings->taken[0].profile);
 }
 
-/* What was calibrated moves as a whole, without a birth or a death: that is undone here. */
 static struct finding judge(const struct findings *findings, const struct stack_row *row)
 {
     struct finding finding = {.row = row};
@@ -52,11 +50,10 @@ static struct finding judge(const struct findings *findings, const struct stack_
         grain = fmax(grain, row->cells[i].grain);
     for (size_t i = 0; i < count; i++) {
         const struct cell *cell = &row->cells[i];
-        double calibration = findings->taken[i].calibration;
         moments[i] = (struct moment){
             .seconds = findings->taken[i].seconds,
-            .value = cell->value / calibration,
-            .variance = cell->variance / calibration / calibration,
+            .value = cell->counted,
+            .variance = cell->variance,
             .grain = grain,
             .allocated = findings->stacks.has_allocated ? cell->allocated : (double)NAN,
         };

@@ -12,7 +12,6 @@ struct moment_taken {
     int type;
     size_t given;   // as which of those handed over
     double seconds; // since the first
-    double calibration;
 };
 
 struct finding {

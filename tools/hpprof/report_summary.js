@@ -57,7 +57,7 @@ function drawAccount() {
         item.append(swatch, element("b", part.text), " " + formatBytes(part.bytes) + ", " + percent(part.bytes, sum));
         if (oldParts) {
             const change = part.bytes - oldParts[i].bytes;
-            item.append(" (", element("span", formatBytes(change, true), change > 0 ? "more" : "less"), ")");
+            item.append(" (", element("span", formatBytes(change, true), change > 0 ? "more" : change < 0 ? "less" : ""), ")");
         }
         item.append(element("small", part.why));
         list.append(item);

@@ -13,6 +13,7 @@
 /* What one profile says of one stack. */
 struct cell {
     double value, variance;
+    double counted;   // the value before our writer made all add up to the exact count
     double grain;     // what its largest single sample stands for; 0: nothing is left to chance
     double allocated; // the same of all that was ever allocated, where the profile says so
     uint32_t sample;  // one of its samples, from 1 on; 0: it has none
