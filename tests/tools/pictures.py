@@ -204,6 +204,8 @@ DRIVES = {
         let wide = 0;
         for (const piece of $("bar").children) wide += piece.getBoundingClientRect().width;
         if ($("bar").children.length !== 8 || Math.abs(wide - $("bar").clientWidth) > 1) throw "bar " + wide;
+        const account = accountOf(last), parts = partsOf(account);
+        if (parts.reduce(function (sum, part) { return sum + part.bytes; }, 0) !== account.resident) throw "the parts do not add up";
         if (!/Live.*Slack.*Fragmentation.*Caches.*Free pages.*Profiler.*Allocator.*Not the allocator/.test($("parts").textContent)) throw "parts";
         if (/account resident/.test($("files").textContent)) throw "the account is shown twice";
         const fillOf = function () { return paint().fill(callerOf[data.verdicts.stacks[0].call]); };
@@ -229,7 +231,9 @@ DRIVES = {
         if (!$("trend").hidden) throw "trend";
     """,
     "plain": """
-        if ($("findings").children.length !== 0 || !/HPMALLOC_DUMP_EVERY.*HPMALLOC_DUMP_LABELS=age/.test($("said").textContent)) throw $("said").textContent;
+        const isBytes = data.types[data.type].unit === "bytes", holders = $("findings").querySelectorAll(".function");
+        if (holders.length !== (isBytes ? 3 : 0) || (isBytes && holders[0].textContent !== "three")) throw "holders";
+        if ( !/HPMALLOC_DUMP_EVERY.*HPMALLOC_DUMP_LABELS=age/.test($("said").textContent)) throw $("said").textContent;
         if (!$("bar").hidden || !/does not say/.test($("account-note").textContent)) throw "account";
         if (!$("colour-label").hidden) throw "colours";
     """,
@@ -332,6 +336,9 @@ def main(what, *rest):
         check_order(rest[0], list(rest[1:]))
     elif what == "count":
         assert int(rest[1]) <= len(data_of(rest[0])["shots"]) <= int(rest[-1]), len(data_of(rest[0])["shots"])
+    elif what == "least":
+        data = data_of(rest[0])
+        assert sum(data["shots"][-1]["values"][data["type"]][1]) >= int(rest[1]), data["shots"][-1]["values"]
     elif what == "leak":
         check_leak(*rest)
     elif what == "said":

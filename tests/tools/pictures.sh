@@ -133,6 +133,13 @@ long_runs_are_thinned_out()
         python3 "$judge" count thin.html 12 28
 }
 
+the_end_is_left_out()
+{
+    timeout 60 "$hpprof" run --library "$library" --sample-interval 32k --dump-every 200ms --report end.html -- \
+        perl -e 'for (1 .. 30) { push @kept, "x" x 100000; select undef, undef, undef, 0.1 } undef @kept' &&
+        python3 "$judge" least end.html 1500000
+}
+
 one_names_suspects()
 {
     HPMALLOC_DUMP_LABELS=age HPMALLOC_DUMP_PATH=$work/series.%n HPMALLOC_SAMPLE_INTERVAL=32k \
@@ -165,6 +172,7 @@ if [ -s late.pb.gz ]; then
     check "a program's stacks are in the pictures, and add up to the byte" \
         pictures_hold late.pb.gz late.folded 4
     check "run --report shows what a program held" run_reports_what_a_program_held
+    check "run --report judges what a program held, not what it had freed at its end" the_end_is_left_out
     check "profiles stand in the order of their time" several_are_in_the_order_of_time
 else
     skip "a program's stacks are in the pictures" "there is no perl, or it left no profile"

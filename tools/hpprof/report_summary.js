@@ -162,17 +162,35 @@ function drawVerdicts() {
     }), function (i) { return isLeast[i]; });
 }
 
+/* The stacks that hold most, where nothing is known of how they came to it. */
+function drawHolders() {
+    const now = sums(last, data.type), found = [];
+    if (data.types[data.type].unit !== "bytes")
+        return;
+    for (let call = 1; call < calls; call++) {
+        if (now.self[call] >= 0.05 * now.total && now.self[call] > 0)
+            found.push({call: call, bytes: now.self[call]});
+    }
+    found.sort(function (a, b) { return b.bytes - a.bytes; });
+    putFindings(found.slice(0, 3).map(function (each) {
+        return findingOf(each, "HOLDS", percent(each.bytes, now.total) + " of all; whether it grows, one moment does not tell.");
+    }), function () { return true; });
+}
+
 /* Too few snapshots for verdicts: what can be said, and what to give for more. */
 function drawSuspects() {
     const more = "Three snapshots or more of one process tell leaks from peaks: take them with hpprof dump, or HPMALLOC_DUMP_EVERY=10s.";
     if (data.suspects === null) {
         $("said").textContent = more + " One alone names suspects if it was taken with HPMALLOC_DUMP_LABELS=age.";
+        drawHolders();
         return;
     }
     $("said").textContent = (data.suspects.length === 0 ? "No stack is suspected of a leak by the age of its memory. "
         : "Suspects, by the age of their memory. ") + more;
     putFindings(data.suspects.map(function (each) { return findingOf(each, "SUSPECT", sentenceOfSuspect(each)); }),
         function (i) { return i < LEAST_SHOWN; });
+    if (data.suspects.length === 0)
+        drawHolders();
 }
 
 /* Links within the page, also when it is opened by one. */

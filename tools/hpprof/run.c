@@ -19,7 +19,7 @@ static const char help[] =
     "\n"
     "  --library PATH  the library to preload (default: the one that came with hpprof)\n"
     "  --report FILE   waits for the program, and writes FILE, a page for the browser, of what it\n"
-    "                  held each second (--dump-every says otherwise) and at its end: what leaks,\n"
+    "                  held each second (--dump-every says otherwise), or at its end: what leaks,\n"
     "                  and where\n";
 
 static const char example[] =
