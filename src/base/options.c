@@ -65,10 +65,9 @@ const struct option option_table[OPTION_COUNT] = {
                             .nothing = "none",
                             .initial = "none",
                             .accepted = "none, age, thread, or both with a comma",
-                            .help = "more labels in pprof files: age (of a stack's live memory: "
-                                    "the median, the oldest, and how much of it is suspected to "
-                                    "be leaked, for hpprof leaks), thread (name of the one that "
-                                    "allocated, also in text)"},
+                            .help = "more labels in pprof files: age (median and oldest of a "
+                                    "stack's live memory, and how much of it is suspected of a "
+                                    "leak), thread (name of the one that allocated, also in text)"},
     [OPTION_DUMP_AT_EXIT] = {.name = "DUMP_AT_EXIT",
                              .kind = OPTION_SWITCH,
                              .initial = "0",

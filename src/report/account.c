@@ -9,42 +9,64 @@ static uint64_t own_bytes(const struct hpm_stats *stats)
            stats->metadata_bytes;
 }
 
-/* Exact bytes, which can be added up, and the same to read. */
-static void print_row(struct output *output, int64_t bytes, const char *what)
+static struct account_row row(const char *key, uint64_t bytes, const char *what)
 {
-    output_print(output, "%16ld  %s", bytes, bytes < 0 ? "-" : " ");
-    numbers_put_bytes(output, (double)(bytes < 0 ? -bytes : bytes));
-    output_print(output, "  %s\n", what);
-}
-
-static void print_own_rows(struct output *output, const struct hpm_stats *stats, uint64_t requested)
-{
-    print_row(output, (int64_t)requested,
-              "live: asked for by the program (share known from samples)");
-    print_row(output, (int64_t)(stats->live_bytes - requested),
-              "live: rounding up to size classes");
-    print_row(output, -(int64_t)stats->live_untouched_bytes,
-              "live: never written, or swapped out, so not resident");
-    print_row(output, (int64_t)stats->thread_cache_bytes, "free, in the caches of threads");
-    print_row(output, (int64_t)stats->central_bytes, "free, in central lists");
-    print_row(output, (int64_t)stats->slab_free_bytes, "free, in slabs that hold live objects");
-    print_row(output, (int64_t)stats->span_free_bytes, "free pages kept");
-    print_row(output, (int64_t)stats->metadata_bytes, "tables of the allocator and the profiler");
+    return (struct account_row){.key = key, .what = what, .bytes = (int64_t)bytes};
 }
 
 /* The kernel's count lags a little behind, so what is not ours can fall below nothing. */
-void account_print(struct output *output, const struct hpm_stats *stats, uint64_t requested)
+static struct account_row process_row(const struct hpm_stats *stats, enum account which)
 {
     bool is_known = stats->resident_bytes != 0;
     uint64_t own = own_bytes(stats), resident = is_known ? stats->resident_bytes : own;
-    int64_t rest = (int64_t)(resident - own);
-    print_own_rows(output, stats, requested);
-    print_row(output, rest,
-              rest < 0 ? "of the above not resident (less what else the process has)"
-                       : "not of this allocator: code, stacks, other mappings");
-    print_row(output, (int64_t)resident,
-              is_known ? "resident memory of the process"
-                       : "in sum; the resident memory of the process is unknown");
+    if (which == ACCOUNT_RESIDENT)
+        return row("resident", resident,
+                   is_known ? "resident memory of the process"
+                            : "in sum; the resident memory of the process is unknown");
+    return row("other", resident - own,
+               resident < own ? "of the above not resident (less what else the process has)"
+                              : "not of this allocator: code, stacks, other mappings");
+}
+
+struct account_row account_row(const struct hpm_stats *stats, uint64_t requested,
+                               enum account which)
+{
+    switch (which) {
+    case ACCOUNT_REQUESTED:
+        return row("requested", requested,
+                   "live: asked for by the program (share known from samples)");
+    case ACCOUNT_ROUNDING:
+        return row("rounding", stats->live_bytes - requested, "live: rounding up to size classes");
+    case ACCOUNT_UNTOUCHED:
+        return row("untouched", -stats->live_untouched_bytes,
+                   "live: never written, or swapped out, so not resident");
+    case ACCOUNT_CACHES:
+        return row("caches", stats->thread_cache_bytes, "free, in the caches of threads");
+    case ACCOUNT_CENTRAL:
+        return row("central", stats->central_bytes, "free, in central lists");
+    case ACCOUNT_SLABS:
+        return row("slabs", stats->slab_free_bytes, "free, in slabs that hold live objects");
+    case ACCOUNT_PAGES:
+        return row("pages", stats->span_free_bytes, "free pages kept");
+    case ACCOUNT_TABLES:
+        return row("tables", stats->metadata_bytes, "tables of the allocator and the profiler");
+    default:
+        return process_row(stats, which);
+    }
+}
+
+/* Exact bytes, which can be added up, and the same to read. */
+static void print_row(struct output *output, struct account_row row)
+{
+    output_print(output, "%16ld  %s", row.bytes, row.bytes < 0 ? "-" : " ");
+    numbers_put_bytes(output, (double)(row.bytes < 0 ? -row.bytes : row.bytes));
+    output_print(output, "  %s\n", row.what);
+}
+
+void account_print(struct output *output, const struct hpm_stats *stats, uint64_t requested)
+{
+    for (enum account which = 0; which < ACCOUNT_ROWS; which++)
+        print_row(output, account_row(stats, requested, which));
     if (stats->residency_assumed)
         output_text(output,
                     "the kernel does not tell which pages are resident: all that was handed "

@@ -227,7 +227,7 @@ static bool write_format(unsigned profile, unsigned format, int fd)
     case DUMP_FORMAT_COLLAPSED:
         return collapsed_write(fd, &dump.snapshot, &dump.table, profile);
     default:
-        return pprof_write(fd, &dump.snapshot, &dump.table, profile);
+        return pprof_write(fd, &dump.snapshot, &dump.table, &dump.stats, profile);
     }
 }
 

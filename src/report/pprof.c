@@ -7,6 +7,7 @@
 #include "base/os.h"
 #include "base/print.h"
 #include "hpmalloc.h"
+#include "report/account.h"
 #include "report/cuts.h"
 #include "report/columns.h"
 #include "report/frames.h"
@@ -18,6 +19,9 @@
 
 /* Frames of no address. */
 enum synthetic { SYNTHETIC_OTHER, SYNTHETIC_TRUNCATED, SYNTHETIC_COUNT };
+
+/* What is said of a stack's ages; what follows AGE_SUSPECTED only of leak suspects. */
+enum age_label { AGE_MEDIAN, AGE_OLDEST, AGE_SUSPECTED, AGE_USUAL, AGE_FREED, AGE_LABEL_COUNT };
 
 /* What a message takes at most, when its numbers are below 2^28 and addresses whatever they are. */
 enum {
@@ -32,6 +36,7 @@ enum {
 static struct {
     const struct snapshot *snapshot;
     const struct symbol_table *table;
+    const struct hpm_stats *stats; // or NULL
     unsigned profile;
     uint64_t string_count, function_count, location_count;
     size_t shown_rows;                   // of the heaviest
@@ -40,7 +45,7 @@ static struct {
 
     /* Strings that many messages refer to. */
     uint64_t bytes, nanoseconds;
-    uint64_t age, oldest, suspect, usual_lifetime;       // 0 where no ages were asked for
+    uint64_t ages[AGE_LABEL_COUNT];                      // all 0 where no ages were asked for
     uint32_t label_texts[LABEL_SETS_MAX][LABELS_MAX][2]; // by set: key, value; 0: not sent yet
 
     /* By symbol: the first row that it occurs in, from 1 on (0: none), then its location. */
@@ -91,16 +96,19 @@ static uint64_t send_unit(const struct column_set *set, size_t column, uint64_t 
     return strcmp(unit, "bytes") == 0 ? writer.bytes : send_text(unit);
 }
 
+static const char *const age_labels[AGE_LABEL_COUNT] = {
+    [AGE_MEDIAN] = "age",           [AGE_OLDEST] = "oldest",       [AGE_SUSPECTED] = "suspected",
+    [AGE_USUAL] = "usual_lifetime", [AGE_FREED] = "freed_objects",
+};
+
 static void send_types(void)
 {
     const struct column_set *set = columns_of(writer.profile);
     uint64_t shown = 0, units[COLUMNS_MAX];
     bool want_age = option_number(OPTION_DUMP_LABELS) >> DUMP_LABEL_AGE & 1;
     writer.bytes = send_text("bytes");
-    writer.age = want_age ? send_text("age") : 0;
-    writer.oldest = want_age ? send_text("oldest") : 0;
-    writer.suspect = want_age ? send_text("suspect") : 0;
-    writer.usual_lifetime = want_age ? send_text("usual_lifetime") : 0;
+    for (size_t i = 0; i < AGE_LABEL_COUNT; i++)
+        writer.ages[i] = want_age ? send_text(age_labels[i]) : 0;
     writer.nanoseconds = want_age ? send_text("nanoseconds") : 0;
     for (size_t i = 0; i < set->count; i++) {
         uint64_t type = send_text(set->columns[i].type);
@@ -146,6 +154,20 @@ static void send_comments(void)
                      ": the %zu lightest rows, for readers refuse more than "
                      "%d samples or %d MiB",
                      merged_rows, PPROF_SAMPLES_MAX, PPROF_BYTES_MAX >> 20);
+}
+
+/* Where the resident memory was, of a moment: a peak is over, and a change is of none. */
+static void send_account(void)
+{
+    const struct hpm_stats *stats = writer.stats;
+    if (stats == NULL || writer.profile == DUMP_PROFILE_PEAK || writer.snapshot->duration_ns != 0)
+        return;
+    for (enum account which = 0; which < ACCOUNT_ROWS; which++) {
+        struct account_row row = account_row(stats, stats->live_requested_bytes, which);
+        SEND_COMMENT("account %s: %ld bytes, %s", row.key, row.bytes, row.what);
+    }
+    SEND_COMMENT("account profiler: %lu bytes, of the tables: handed out for samples",
+                 stats->sample_metadata_bytes);
 }
 
 static void send_cuts(void)
@@ -338,29 +360,30 @@ static void put_labels(struct proto_message *message, const struct label_set *se
     }
 }
 
-/* How much of the stack's live memory is suspected, as text profiles say it. */
-static void put_suspicion(struct proto_message *message, const struct stack *stack)
+static void put_suspicion(struct proto_message *message, const struct stack *stack,
+                          struct age_list list)
 {
     static struct lifetimes lifetimes;
     static struct suspect suspect;
     stacktab_lifetimes(stack, &lifetimes);
-    if (!suspects_judge(&suspect, ages_of(&writer.snapshot->ages, stack), &lifetimes))
+    if (!suspects_judge(&suspect, list, &lifetimes))
         return;
-    put_number_label(message, writer.suspect, (uint64_t)(suspect.bytes + 0.5), writer.bytes);
-    if (suspect.usual_ns != 0)
-        put_number_label(message, writer.usual_lifetime, suspect.usual_ns, writer.nanoseconds);
+    put_number_label(message, writer.ages[AGE_SUSPECTED], rounded(suspect.bytes), writer.bytes);
+    if (suspect.usual_ns == 0)
+        return;
+    put_number_label(message, writer.ages[AGE_USUAL], suspect.usual_ns, writer.nanoseconds);
+    put_number_label(message, writer.ages[AGE_FREED], rounded(suspect.freed_objects), 0);
 }
 
-/* Of the stack, of whatever sizes and labels: half of its live bytes are younger than `age`.
- * Nothing where ages were not asked for. */
+/* Half of the stack's live bytes are younger. Nothing where ages were not asked for. */
 static void put_ages(struct proto_message *message, const struct stack *stack)
 {
     struct age_list list = ages_of(&writer.snapshot->ages, stack);
-    if (writer.age == 0 || list.count == 0)
+    if (writer.ages[AGE_MEDIAN] == 0 || list.count == 0)
         return;
-    put_number_label(message, writer.age, ages_median_ns(list), writer.nanoseconds);
-    put_number_label(message, writer.oldest, ages_oldest_ns(list), writer.nanoseconds);
-    put_suspicion(message, stack);
+    put_number_label(message, writer.ages[AGE_MEDIAN], ages_median_ns(list), writer.nanoseconds);
+    put_number_label(message, writer.ages[AGE_OLDEST], ages_oldest_ns(list), writer.nanoseconds);
+    put_suspicion(message, stack, list);
 }
 
 /* Rows of mixed sizes (object_bytes 0) have no label `bytes`. */
@@ -422,7 +445,7 @@ static size_t measure_values(const struct profile_row *row)
 /* The texts are counted for each row, though they go out once. */
 static size_t measure_labels(const struct label_set *set)
 {
-    size_t bytes = LABEL_BYTES_MAX * (writer.age != 0 ? 1 + AGE_LABELS : 1);
+    size_t bytes = LABEL_BYTES_MAX * (writer.ages[AGE_MEDIAN] != 0 ? 1 + AGE_LABEL_COUNT : 1);
     for (size_t i = 0; set != NULL && i < set->count; i++)
         bytes += LABEL_BYTES_MAX + strlen(set->labels[i].key) + strlen(set->labels[i].value);
     return bytes;
@@ -500,15 +523,17 @@ static void send_profile(const struct row_order *order)
     send_samples(order);
     proto_send_field(PROFILE_DROP_FRAMES, send_text(frames_entry_pattern));
     send_comments();
+    send_account();
     send_cuts();
 }
 
 bool pprof_write(int fd, const struct snapshot *snapshot, const struct symbol_table *table,
-                 unsigned profile)
+                 const struct hpm_stats *stats, unsigned profile)
 {
     struct row_order order = {0};
     writer.snapshot = snapshot;
     writer.table = table;
+    writer.stats = stats;
     writer.profile = profile;
     bool done = false;
     errno = ENOMEM;

@@ -12,6 +12,7 @@
 #define HPM_REPORT_PPROF_H
 
 #include "base/base.h"
+#include "hpmalloc.h"
 #include "prof/profile.h"
 #include "prof/symbols.h"
 
@@ -20,8 +21,9 @@
 enum { PPROF_SAMPLES_MAX = 16000, PPROF_BYTES_MAX = 4 << 20 };
 
 /* `profile` (DUMP_PROFILE_) decides which rows weigh most and what readers show first. The table
- * holds the snapshot's call addresses. False: a write failed, or no memory; errno says which. */
+ * holds the snapshot's call addresses. `stats` NULL: there is no account among the comments. False:
+ * a write failed, or no memory; errno says which. */
 bool pprof_write(int fd, const struct snapshot *snapshot, const struct symbol_table *table,
-                 unsigned profile);
+                 const struct hpm_stats *stats, unsigned profile);
 
 #endif

@@ -1,7 +1,7 @@
 /* Leak suspects of one profile: stacks whose objects live longer than what was freed there did, or
  * of which nothing was ever freed while more keep coming.
  *
- *   ages, lifetimes  -->  suspects  -->  text
+ *   ages, lifetimes  -->  suspects  -->  lives (text), pprof (labels)
  *
  * A stack of which LIFETIMES_NEEDED samples were freed has a usual lifetime: that within which 99 of
  * 100 freed objects were freed. What is older than four times that (objects whose lifetimes are

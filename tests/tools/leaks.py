@@ -16,17 +16,30 @@ SOURCE = os.path.abspath(os.environ.get("top_srcdir", "."))
 LIBRARY = os.path.join(BUILD, ".libs", "libhpmalloc.so")
 HPPROF = os.path.join(BUILD, "hpprof")
 
-# The function that does what the truth's name says, and what is right to say of it.
+# The function that does what the truth's name says, and what is right to say of it: a verdict, or
+# several where nobody could know better.
 TRUTHS = {
     "leak": ("leak_slowly", "LEAK"),
     "trickle": ("trickle_away", "LEAK"),
     "threads": ("serve_thread", "LEAK"),
+    "errors": ("answer_or_fail", "LEAK"),
+    "block": ("lose_block", "LEAK"),
+    "late": ("leak_since_noon", "LEAK GROWING"),
+    "gathered": ("gather_log", "LEAK GROWING"),
     "load": ("serve_load", "GROWING"),
     "batch": ("run_batch", "PEAK"),
+    "expiry": ("keep_for_a_time", "PEAK"),
+    "queue": ("fall_behind", "PEAK"),
     "cache": ("fill_cache", "PLATEAU"),
     "fragmentation": ("break_up", "PLATEAU"),
     "steady": ("hold_steady", "PLATEAU"),
+    "log": ("write_log", "PLATEAU"),
+    "pool": ("fill_pool", "PLATEAU"),
+    "sessions": ("open_sessions", "PLATEAU GROWING"),
+    "reload": ("reload_settings", "PEAK PLATEAU"),
 }
+# So many snapshots in the time of one step.
+SLICES = {"block": 4}
 ROUNDS = int(os.environ.get("LEAK_ROUNDS", "1"))
 STEPS = os.environ.get("LEAK_STEPS", "10")
 MILLISECONDS = os.environ.get("LEAK_MILLISECONDS", "250")
@@ -41,9 +54,11 @@ def run_all(program, folder):
     for name in TRUTHS:
         os.makedirs(os.path.join(folder, name))
         environment = dict(os.environ, LD_PRELOAD=LIBRARY, HPMALLOC_QUIET="1",
-                           HPMALLOC_SAMPLE_INTERVAL="32k",
+                           HPMALLOC_SAMPLE_INTERVAL="32k", HPMALLOC_SAMPLE_BUDGET="off",
                            HPMALLOC_DUMP_PATH=os.path.join(folder, name, "%n"))
-        children.append(subprocess.Popen([program, name, STEPS, MILLISECONDS], env=environment))
+        slices = SLICES.get(name, 1)
+        children.append(subprocess.Popen([program, name, str(int(STEPS) * slices),
+                                          str(int(MILLISECONDS) // slices)], env=environment))
     for child in children:
         assert child.wait() == 0
 
@@ -63,12 +78,13 @@ def check_truth(name, folders):
         for stack in verdicts(os.path.join(folder, name)):
             is_it = function in stack["stack"]
             seen = seen or is_it
-            if is_it and stack["verdict"] != right or not is_it and stack["verdict"] == "LEAK":
+            is_right = stack["verdict"] in right.split(" ")
+            if is_it and not is_right or not is_it and stack["verdict"] == "LEAK":
                 faults.append("%s: %s: %s %s" % (stack["verdict"], stack["reason"], stack["stack"][:3],
                                                  [round(value / 1024) for value in stack["values"]]))
         if not seen:
             faults.append("there is no stack with " + function)
-    report("%s: %s, and no leak elsewhere" % (name, right), faults)
+    report("%s: %s, and no leak elsewhere" % (name, right.replace(" ", " or ")), faults)
 
 
 def check_few(folder):

@@ -155,9 +155,92 @@ def put_many():
             ";".join("f%d_%d" % (k, i % (7 * 3 ** k)) for k in range(8)), i, 1 + i % 97))
 
 
+def check_leak(path, function):
+    """The verdicts' leak is where it is, and the account adds up."""
+    data = data_of(path)
+    found = data["verdicts"]["stacks"] if data["verdicts"] else data["suspects"]
+    leaks = [each for each in found if each.get("verdict", "LEAK") == "LEAK"]
+    assert len(leaks) == 1 and way_of(data, leaks[0]["call"])[-2:] == (function, "keep_alive"), found
+    assert (data["verdicts"] is None) == (len(data["shots"]) < 3)
+    for shot in data["shots"]:
+        rows = {}
+        for comment in shot["comments"]:
+            parts = re.match(r"account (\w+): (-?\d+) bytes, ", comment)
+            if parts:
+                rows[parts[1]] = int(parts[2])
+        resident, profiler = rows.pop("resident"), rows.pop("profiler")
+        assert sum(rows.values()) == resident > 1 << 20, rows
+        assert 0 < profiler, profiler
+
+
+def check_said(path, text):
+    """What a page is told by its data, where there is nothing to judge by."""
+    data = data_of(path)
+    assert data["verdicts"] is None and data["suspects"] == json.loads(text), data["suspects"]
+
+
 DRIVES = {
+    "leak": """
+        const finding = $("findings").querySelector("li"), links = $("findings").querySelectorAll("li:not([hidden]) .function");
+        if (!/^\\d+ snapshots over .*: LEAK in 1, .* a minute/.test($("said").textContent)) throw $("said").textContent;
+        if (finding.querySelector(".verdict").textContent !== "LEAK" || finding.querySelectorAll("polyline").length !== 1) throw "leak";
+        if (!/a minute .*never freed/.test(finding.textContent)) throw "no evidence: " + finding.textContent;
+        links[0].click();
+        if (names[nameOf[state.picked]] !== "keep_alive" || names[nameOf[callerOf[state.picked]]] !== "leak_slowly") throw "link";
+        if (document.activeElement !== canvas || !/leak_slowly|keep_alive/.test($("picked").textContent)) throw "not shown";
+        if (!boxes.some(function (box) { return box.call === state.picked && box.width > 100; })) throw "too small";
+        if (getComputedStyle(canvas).outlineStyle !== "solid") throw "focus is not to be seen";
+        key(canvas, "ArrowUp");
+        if (names[nameOf[state.picked]] !== "leak_slowly") throw "arrow";
+        finding.querySelector(".links a").click();
+        if ($("rows").rows.length !== 1 || $("rows").rows[0].cells[$("rows").rows[0].cells.length - 1].querySelector("button").textContent !== "keep_alive")
+            throw "link to the table";
+        key(document.body, "Escape");
+        $("all-findings").click();
+        const all = $("findings").querySelectorAll(".function");
+        if ($("findings").querySelector("li[hidden]") || all.length !== data.verdicts.stacks.length) throw "all";
+        all[0].focus(); key(all[0], "ArrowDown");
+        if (document.activeElement !== all[1]) throw "arrow keys among the verdicts";
+        let wide = 0;
+        for (const piece of $("bar").children) wide += piece.getBoundingClientRect().width;
+        if ($("bar").children.length !== 8 || Math.abs(wide - $("bar").clientWidth) > 1) throw "bar " + wide;
+        const account = accountOf(last), parts = partsOf(account);
+        if (parts.reduce(function (sum, part) { return sum + part.bytes; }, 0) !== account.resident) throw "the parts do not add up";
+        if (!/Live.*Slack.*Fragmentation.*Caches.*Free pages.*Profiler.*Allocator.*Not the allocator/.test($("parts").textContent)) throw "parts";
+        if (/account resident/.test($("files").textContent)) throw "the account is shown twice";
+        const fillOf = function () { return paint().fill(callerOf[data.verdicts.stacks[0].call]); };
+        const byChange = fillOf();
+        choose("colour", "age");
+        if (state.colour !== "age" || !/How old/.test($("legend").textContent) || fillOf() === byChange) throw "age";
+        choose("colour", "name");
+        if (fillOf() === byChange || !/^hsl/.test(fillOf())) throw "by function";
+        choose("base", last);
+        if (state.colour !== "name") throw "colour is forgotten";
+        choose("colour", "change");
+        choose("base", 0);
+        if (state.colour !== "change" || fillOf() !== byChange) throw "change";
+        if (!/age/.test($("head").textContent)) throw "no column of ages";
+        for (const type of data.types.keys()) {
+            choose("type", type);
+            if (shown().total <= 0 || $("rows").rows.length < 2) throw "type " + type;
+        }
+    """,
+    "suspect": """
+        if (!/^Suspects, by the age/.test($("said").textContent) || $("findings").children.length !== 1) throw $("said").textContent;
+        if (!/SUSPECT.*None was ever freed, and more keep coming, the oldest/.test($("findings").textContent)) throw $("findings").textContent;
+        if (!$("trend").hidden) throw "trend";
+    """,
+    "plain": """
+        const isBytes = data.types[data.type].unit === "bytes", holders = $("findings").querySelectorAll(".function");
+        if (holders.length !== (isBytes ? 3 : 0) || (isBytes && holders[0].textContent !== "three")) throw "holders";
+        if ( !/HPMALLOC_DUMP_EVERY.*HPMALLOC_DUMP_LABELS=age/.test($("said").textContent)) throw $("said").textContent;
+        if (!$("bar").hidden || !/does not say/.test($("account-note").textContent)) throw "account";
+        if (!$("colour-label").hidden) throw "colours";
+    """,
+    "quick": """
+        const took = performance.now(); if (boxes.length < 500) throw "few boxes"; if (took > 2000) throw "slow: " + took;
+    """,
     "many": """
-        if (performance.now() > 20000) throw "slow";
         if (boxes.length < 500) throw "few boxes";
         $("search").value = "leaf77$"; $("search").dispatchEvent(new Event("input"));
         if ($("rows").rows.length !== 1 || !$("found").textContent.startsWith("1 found")) throw "search";
@@ -197,6 +280,9 @@ DRIVES = {
 
 def put_driven(source, target, name):
     script = """<script>
+        const choose = function (id, value) {
+            $(id).value = value; $(id).dispatchEvent(new Event("change"));
+        };
         const key = function (to, name) {
             to.dispatchEvent(new KeyboardEvent("keydown", {key: name, bubbles: true}));
         };
@@ -249,7 +335,14 @@ def main(what, *rest):
     elif what == "order":
         check_order(rest[0], list(rest[1:]))
     elif what == "count":
-        assert len(data_of(rest[0])["shots"]) == int(rest[1])
+        assert int(rest[1]) <= len(data_of(rest[0])["shots"]) <= int(rest[-1]), len(data_of(rest[0])["shots"])
+    elif what == "least":
+        data = data_of(rest[0])
+        assert sum(data["shots"][-1]["values"][data["type"]][1]) >= int(rest[1]), data["shots"][-1]["values"]
+    elif what == "leak":
+        check_leak(*rest)
+    elif what == "said":
+        check_said(*rest)
     elif what == "drive":
         put_driven(*rest)
     else:

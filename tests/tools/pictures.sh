@@ -62,11 +62,12 @@ nothing_is_a_picture_too()
     printf 'one;two 0\n' >zero.folded && draw zero.folded zero && python3 "$judge" holds zero.folded zero.svg zero.html
 }
 
-# In the browser, by way of what its page then holds.
+# browses FILE WIDTH [CLOCK]: in the browser, by way of what its page then holds.
 browses()
 {
+    local clock=${3---virtual-time-budget=20000}
     timeout 100 "$browser" --headless --hide-scrollbars --no-sandbox --disable-gpu --disable-dev-shm-usage \
-        --user-data-dir="$work/browser" --virtual-time-budget=20000 --window-size="$2",1200 \
+        --user-data-dir="$work/browser" ${clock:+"$clock"} --window-size="$2",1200 \
         --dump-dom "file://$work/$1" >dom.html 2>browser.err
 }
 
@@ -82,6 +83,16 @@ drives()
         is "$(title_of dom.html)" "done"
 }
 
+# By the browser's own clock, not a virtual one. Other programs may take the processors meanwhile.
+drives_in_time()
+{
+    python3 "$judge" drive many.html quick.html quick || return 1
+    for _ in 1 2 3; do
+        browses quick.html 1400 "" && is "$(title_of dom.html)" "done" && return
+    done
+    return 1
+}
+
 fits()
 {
     python3 "$judge" frame "$1" framed.html "$2" && browses framed.html 1400 &&
@@ -94,12 +105,52 @@ run_reports_what_a_program_held()
     mkdir "$folder"
     # shellcheck disable=SC2016
     TMPDIR=$folder timeout 60 "$hpprof" run --library "$library" --sample-interval 2k --quiet 1 \
-        --report run.html -- \
+        --dump-every off --report run.html -- \
         perl -e '@kept = map { "x" x 50 } 1 .. 30000; kill USR2 => $$ for 1 .. 7; exit 3'
     is $? 3 && is "$(count_files "$folder")" 0 && rmdir "$folder" && mkdir "$folder" &&
         grep -q Perl_ run.html && python3 "$judge" count run.html 8 || return 1
     TMPDIR=$folder timeout 60 "$hpprof" run --library "$library" --report no.html -- ./nowhere 2>err
     is $? 127 && is "$(wc -l <err)" 1 && [ ! -e no.html ] && rmdir "$folder"
+}
+
+# A leaking program, from nothing to the page that names the leak; a signal ends it, for servers do
+# not end.
+run_names_the_leak()
+{
+    "$hpprof" run --library "$library" --sample-interval 32k --dump-every 300ms \
+        --report leak.html -- ./truths leak 100 500 2>err &
+    local runner=$!
+    sleep 5
+    kill -TERM "$(cat "/proc/$runner/task/$runner/children")"
+    wait "$runner"
+    is $? 143 && python3 "$judge" leak leak.html leak_slowly &&
+        is "$(cat err)" "hpprof: what the program held is in leak.html, a page for the browser"
+}
+
+long_runs_are_thinned_out()
+{
+    timeout 60 "$hpprof" run --library "$library" --dump-every 100ms --report thin.html -- sleep 5 &&
+        python3 "$judge" count thin.html 12 28
+}
+
+the_end_is_left_out()
+{
+    timeout 60 "$hpprof" run --library "$library" --sample-interval 32k --dump-every 200ms --report end.html -- \
+        perl -e 'for (1 .. 30) { push @kept, "x" x 100000; select undef, undef, undef, 0.1 } undef @kept' &&
+        python3 "$judge" least end.html 1500000
+}
+
+one_names_suspects()
+{
+    HPMALLOC_DUMP_LABELS=age HPMALLOC_DUMP_PATH=$work/series.%n HPMALLOC_SAMPLE_INTERVAL=32k \
+        HPMALLOC_QUIET=1 ours 60 ./truths leak 8 300 && "$hpprof" report -o series.html series.*.pb.gz &&
+        python3 "$judge" leak series.html leak_slowly && "$hpprof" report -o suspect.html series.8.pb.gz &&
+        python3 "$judge" leak suspect.html leak_slowly
+}
+
+nothing_to_judge_by()
+{
+    "$hpprof" report -o plain.html plain.folded && python3 "$judge" said plain.html null
 }
 
 cd "$work" || exit 1
@@ -121,14 +172,32 @@ if [ -s late.pb.gz ]; then
     check "a program's stacks are in the pictures, and add up to the byte" \
         pictures_hold late.pb.gz late.folded 4
     check "run --report shows what a program held" run_reports_what_a_program_held
+    check "run --report judges what a program held, not what it had freed at its end" the_end_is_left_out
     check "profiles stand in the order of their time" several_are_in_the_order_of_time
 else
     skip "a program's stacks are in the pictures" "there is no perl, or it left no profile"
+fi
+check "one profile without ages gives no verdict" nothing_to_judge_by
+check "a long run leaves no more snapshots than a short one" long_runs_are_thinned_out
+# shellcheck disable=SC2086
+if ${CC:-cc} -O1 -g -pthread -o truths "$top_srcdir/tests/tools/truths.c"; then
+    check "several profiles have verdicts, one has suspects by age" one_names_suspects
+    check "run --report names the leak of a program that a signal ends" run_names_the_leak
+else
+    skip "several profiles have verdicts, one has suspects by age" "there is no C compiler"
 fi
 browser=$(command -v chromium || command -v chromium-browser || command -v google-chrome)
 if [ -n "$browser" ]; then
     "$hpprof" report -o hostile.html hostile.folded
     check "the browser draws 20,000 stacks in time, searches, zooms and sorts" drives many.html many
+    check "20,000 stacks are drawn in under two seconds" drives_in_time
+    check "a page without verdicts says what to give" drives plain.html plain
+    if [ -s series.html ]; then
+        check "verdicts, account, ages and switches answer to clicks and keys" drives series.html leak
+        check "suspects by age are shown" drives suspect.html suspect
+        check "a page with verdicts stands in 400" fits series.html 400
+        check "a page with verdicts stands in 1400" fits series.html 1400
+    fi
     check "the browser runs no script of a name's" drives hostile.html hostile
     [ -s several.html ] &&
         check "the browser switches among types and profiles" drives several.html several

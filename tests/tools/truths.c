@@ -1,6 +1,6 @@
 /* A program whose memory does what its name says, with a snapshot after each of so many steps:
  *
- *   truths leak|trickle|cache|batch|fragmentation|load|threads|steady STEPS MILLISECONDS
+ *   truths NAME STEPS MILLISECONDS
  *
  * Each comes with a background of blocks that live for a random time, so that there is always
  * something that moves and is no leak. */
@@ -131,14 +131,155 @@ static void NOINLINE hold_steady(int step)
         keep_alive(500);
 }
 
+/* What fails returns before it frees: four in a hundred, not evenly. */
+static void NOINLINE answer_or_fail(int step)
+{
+    (void)step;
+    for (int i = 0; i < 6000; i++) {
+        void *answer = keep_alive(2000 + (size_t)rand() % 4000);
+        if (rand() % 25 != 0)
+            free(answer);
+    }
+}
+
+/* Entries live for their time, and what is over is looked for every fifth step only. */
+static void NOINLINE keep_for_a_time(int step)
+{
+    static void *entries[5 * 2000];
+    static int count;
+    if (step % 5 == 0) {
+        while (count > 0)
+            free(entries[--count]);
+    }
+    for (int i = 0; i < 2000; i++)
+        entries[count++] = keep_alive(900);
+}
+
+/* Doubles as lines come in; what is full is written out, and begins anew in the same place. */
+static void NOINLINE write_log(int step)
+{
+    static char *lines;
+    static size_t length, capacity;
+    (void)step;
+    for (int i = 0; i < 20000; i++) {
+        if (length + 100 > capacity && capacity < (4 << 20))
+            lines = realloc(lines, capacity = capacity != 0 ? 2 * capacity : 4096);
+        else if (length + 100 > capacity)
+            length = 0;
+        memset(lines + length, 1, 100);
+        length += 100;
+    }
+}
+
+/* The same, but never written out. */
+static void NOINLINE gather_log(int step)
+{
+    static char *lines;
+    static size_t length, capacity;
+    (void)step;
+    for (int i = 0; i < 10000; i++) {
+        if (length + 100 > capacity)
+            lines = realloc(lines, capacity += capacity / 8 + 4096);
+        memset(lines + length, 1, 100);
+        length += 100;
+    }
+}
+
+/* As many connections as were ever needed at once, up to a limit; some are closed and come anew. */
+static void NOINLINE fill_pool(int step)
+{
+    static void *connections[64];
+    int wanted = (step + 1) * 160 / steps;
+    for (int i = 0; i < 64 && i < wanted; i++) {
+        if (rand() % 4 == 0) {
+            free(connections[i]);
+            connections[i] = NULL;
+        }
+        if (connections[i] == NULL)
+            connections[i] = keep_alive(70000);
+    }
+}
+
+/* A block a minute, where a step is ten seconds. */
+static void NOINLINE lose_block(int step)
+{
+    if (step % 6 == 0)
+        keep_alive(3 << 20);
+}
+
+/* A session lives for six tenths of the time, so it takes as long until one ends for each that
+ * begins. */
+static void NOINLINE open_sessions(int step)
+{
+    static void *sessions[64][400];
+    int lifetime = steps * 6 / 10;
+    for (int i = 0; i < 400; i++) {
+        free(sessions[step % lifetime][i]);
+        sessions[step % lifetime][i] = keep_alive(1200);
+    }
+}
+
+/* The new one is read while the old one is still there; every third step. */
+static void NOINLINE reload_settings(int step)
+{
+    static void *settings[2][3000];
+    int at = step / 3 % 2;
+    for (int i = 0; i < 3000; i++) {
+        if (step % 3 == 0)
+            settings[at][i] = keep_alive(1000);
+        if (step % 3 == 1 && step > 1) {
+            free(settings[1 - at][i]);
+            settings[1 - at][i] = NULL;
+        }
+    }
+}
+
+/* All was well until half of the time was over. */
+static void NOINLINE leak_since_noon(int step)
+{
+    for (int i = 0; i < 1024; i++) {
+        void *block = keep_alive(1024);
+        if (step < steps / 2)
+            free(block);
+    }
+}
+
+/* A queue that a slow reader empties again, once. */
+static void NOINLINE fall_behind(int step)
+{
+    static void *waiting[20000];
+    static int count;
+    int wanted = step < steps / 2 ? step * 20000 / steps : (steps - step) * 20000 / steps;
+    for (; count < wanted; count++)
+        waiting[count] = keep_alive(800);
+    while (count > wanted)
+        free(waiting[--count]);
+}
+
 static const struct {
     const char *name;
     void (*run)(int step);
 } truths[] = {
-    {"leak", leak_slowly},    {"trickle", trickle_away},   {"cache", fill_cache},
-    {"batch", run_batch},     {"fragmentation", break_up}, {"load", serve_load},
-    {"threads", run_threads}, {"steady", hold_steady},
+    {"leak", leak_slowly},       {"trickle", trickle_away},   {"cache", fill_cache},
+    {"batch", run_batch},        {"fragmentation", break_up}, {"load", serve_load},
+    {"threads", run_threads},    {"steady", hold_steady},     {"errors", answer_or_fail},
+    {"expiry", keep_for_a_time}, {"log", write_log},          {"gathered", gather_log},
+    {"pool", fill_pool},         {"block", lose_block},       {"sessions", open_sessions},
+    {"reload", reload_settings}, {"late", leak_since_noon},   {"queue", fall_behind},
 };
+
+/* A step that came late is not made up for: that would be a load that rises. */
+static void sleep_until_next(struct timespec *next, long milliseconds)
+{
+    struct timespec now;
+    long nanoseconds = next->tv_nsec + milliseconds % 1000 * 1000000;
+    next->tv_sec += milliseconds / 1000 + nanoseconds / 1000000000;
+    next->tv_nsec = nanoseconds % 1000000000;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    if (now.tv_sec > next->tv_sec || (now.tv_sec == next->tv_sec && now.tv_nsec > next->tv_nsec))
+        *next = now;
+    clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, next, NULL);
+}
 
 int main(int count, char **arguments)
 {
@@ -153,10 +294,7 @@ int main(int count, char **arguments)
             run_background();
             truths[i].run(step);
             raise(SIGUSR2);
-            long nanoseconds = next.tv_nsec + milliseconds % 1000 * 1000000;
-            next.tv_sec += milliseconds / 1000 + nanoseconds / 1000000000;
-            next.tv_nsec = nanoseconds % 1000000000;
-            clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &next, NULL);
+            sleep_until_next(&next, milliseconds);
         }
         return 0;
     }

@@ -9,6 +9,8 @@
 #include "report/pprof.h"
 #include "tap.h"
 
+static struct hpm_stats counted;
+
 /* A profile as lines of text: `field.field=number` or `field="text"`, messages in order. */
 static char *shown;
 static size_t shown_bytes, plain_bytes;
@@ -97,7 +99,7 @@ static bool write_and_show(const struct snapshot *snapshot, unsigned profile, bo
     struct symbol_table table;
     int fd = memfd_create("profile", 0);
     bool done = frames_resolve(&table, snapshot, want_names) &&
-                pprof_write(fd, snapshot, &table, profile) && show_profile(fd);
+                pprof_write(fd, snapshot, &table, &counted, profile) && show_profile(fd);
     symbols_free(&table);
     close(fd);
     return done;
@@ -143,10 +145,11 @@ __attribute__((noinline)) static void other_caller(void)
 }
 
 /* Stands for our own entry point in the program, as when linked statically. */
-__attribute__((noinline)) void hpm_malloc(void);
-__attribute__((noinline)) void hpm_malloc(void)
+__attribute__((noinline)) void *hpm_malloc(size_t bytes)
 {
+    (void)bytes;
     __asm__ volatile("nop");
+    return NULL;
 }
 
 static const uintptr_t two_frames[2] = {(uintptr_t)one_caller + 2, (uintptr_t)other_caller + 2};
@@ -388,6 +391,28 @@ TEST(pprof, comments_tell_version_interval_samples_and_losses)
     CHECK(count_lines("13=") >= 4);
 }
 
+TEST(pprof, comments_tell_where_the_resident_memory_is_to_the_byte)
+{
+    struct snapshot snapshot = fake_snapshot(NULL, 0);
+    counted = (struct hpm_stats){.resident_bytes = 9000,
+                                 .live_bytes = 5000,
+                                 .live_requested_bytes = 4000,
+                                 .live_untouched_bytes = 500,
+                                 .metadata_bytes = 2000,
+                                 .sample_metadata_bytes = 1500};
+    CHECK(write_and_show(&snapshot, DUMP_PROFILE_HEAP, true));
+    CHECK(string_index("account rounding: 1000 bytes, live: rounding up to size classes") > 0);
+    CHECK(string_index("account untouched: -500 bytes, live: never written, or swapped out, so not "
+                       "resident") > 0);
+    CHECK(string_index("account other: 2500 bytes, not of this allocator: code, stacks, other "
+                       "mappings") > 0);
+    CHECK(string_index("account resident: 9000 bytes, resident memory of the process") > 0);
+    CHECK(string_index("account profiler: 1500 bytes, of the tables: handed out for samples") > 0);
+    CHECK(write_and_show(&snapshot, DUMP_PROFILE_PEAK, true));
+    CHECK(string_index("account resident: 9000 bytes, resident memory of the process") < 0);
+    counted = (struct hpm_stats){0};
+}
+
 TEST(pprof, comments_tell_which_stacks_were_cut)
 {
     struct profile_row rows[2] = {fake_row(fake_stack(two_frames, 2, false), 48, 10),
@@ -403,7 +428,7 @@ TEST(pprof, a_descriptor_that_takes_nothing_is_an_error)
     struct snapshot snapshot = fake_snapshot(NULL, 0);
     struct symbol_table table;
     CHECK(frames_resolve(&table, &snapshot, true));
-    CHECK(!pprof_write(-1, &snapshot, &table, DUMP_PROFILE_HEAP));
+    CHECK(!pprof_write(-1, &snapshot, &table, &counted, DUMP_PROFILE_HEAP));
     symbols_free(&table);
 }
 
@@ -418,7 +443,7 @@ TEST(pprof, go_reads_it)
     struct symbol_table table;
     int fd = mkstemp(path);
     CHECK(frames_resolve(&table, &snapshot, true));
-    CHECK(pprof_write(fd, &snapshot, &table, DUMP_PROFILE_HEAP));
+    CHECK(pprof_write(fd, &snapshot, &table, &counted, DUMP_PROFILE_HEAP));
     snprintf(command, sizeof(command),
              "go tool pprof -top %s 2>&1 | grep -q '3MB .* one_caller' && "
              "go tool pprof -raw %s 2>&1 | grep -q 'PeriodType: space bytes' && "

@@ -156,11 +156,11 @@ int profile_type(const struct profile *profile, const char *name)
     return type < 0 && strncmp(name, "inuse_", 6) == 0 ? find_type(profile, name + 6) : type;
 }
 
-int64_t profile_object_bytes(const struct profile *profile, const struct sample *sample)
+int64_t profile_number(const struct profile *profile, const struct sample *sample, const char *key)
 {
     for (uint32_t i = 0; i < sample->label_count; i++) {
         const struct label *label = &profile->labels[sample->first_label + i];
-        if (label->text == STRING_EMPTY && strcmp(profile_text(profile, label->key), "bytes") == 0)
+        if (label->text == STRING_EMPTY && strcmp(profile_text(profile, label->key), key) == 0)
             return label->number;
     }
     return 0;

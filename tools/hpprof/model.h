@@ -114,8 +114,8 @@ void profile_add_type(struct profile *profile, const char *type, const char *uni
  * last. "inuse_space" finds "space". -1: there is none. */
 int profile_type(const struct profile *profile, const char *name);
 
-/* A sample's number by the key "bytes", or 0. */
-int64_t profile_object_bytes(const struct profile *profile, const struct sample *sample);
+/* A sample's number by a key, "bytes" for one, or 0. */
+int64_t profile_number(const struct profile *profile, const struct sample *sample, const char *key);
 
 /* What our writer multiplied in-use values by, so that they add up to the exact count; 1: nothing.
  */

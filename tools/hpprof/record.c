@@ -89,7 +89,7 @@ static bool write_profile(const struct request *request, int fd)
     case DUMP_FORMAT_COLLAPSED:
         return collapsed_write(fd, &snapshot, &table, profile);
     default:
-        return pprof_write(fd, &snapshot, &table, profile);
+        return pprof_write(fd, &snapshot, &table, NULL, profile);
     }
 }
 

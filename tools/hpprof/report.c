@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "calltree.h"
+#include "evidence.h"
 #include "hpprof.h"
 #include "picture.h"
 #include "query.h"
@@ -9,11 +10,14 @@
 static const char help[] =
     "Usage: hpprof report [OPTIONS] FILE...\n"
     "\n"
-    "One HTML file that needs no network: totals, a flame graph with search and zoom, a table, "
-    "what\n"
-    "the profile's writer remarked. Of several profiles, in the order of their time, also how "
-    "each\n"
-    "function's memory changed from one to another, and the trend over all.\n"
+    "One HTML file that needs no network: what leaks, where the resident memory is, a flame graph\n"
+    "with search and zoom, a table, what the profile's writer remarked. Of several profiles, in "
+    "the\n"
+    "order of their time, also how each function's memory changed from one to another, and the "
+    "trend.\n"
+    "Three or more tell leaks from peaks, as `hpprof leaks` does; one names suspects by age if it "
+    "was\n"
+    "taken with HPMALLOC_DUMP_LABELS=age.\n"
     "\n"
     "  -o FILE         where to (default: standard output)\n"
     "  --sample TYPE   what is shown first: inuse_space, inuse_objects, alloc_space, "
@@ -27,12 +31,6 @@ static const char help[] =
 static const char page[] = {
 #include "tools/hpprof/report.inc"
     '\0'};
-
-struct shot {
-    struct profile *profile;
-    uint32_t *innermost; // calls, by sample
-    size_t given;        // as which argument
-};
 
 struct report {
     FILE *file;
@@ -151,7 +149,17 @@ static void put_shot(const struct report *report, const struct shot *shot)
         else
             fputs("null", file);
     }
-    fputs("]}", file);
+    fputs("],\n\"ages\":", file);
+    evidence_put_ages(file, shot);
+    putc('}', file);
+}
+
+static void put_evidence(const struct report *report)
+{
+    fputs("],\n\"verdicts\":", report->file);
+    evidence_put_verdicts(report->file, report->shots, report->count);
+    fputs(",\n\"suspects\":", report->file);
+    evidence_put_suspects(report->file, &report->shots[report->count - 1]);
 }
 
 static void put_report(const struct report *report)
@@ -171,7 +179,8 @@ static void put_report(const struct report *report)
         fputs(i > 0 ? ",\n" : "", file);
         put_shot(report, &report->shots[i]);
     }
-    fputs("]}", file);
+    put_evidence(report);
+    putc('}', file);
     fputs(data + strlen("@DATA@"), file);
 }
 

@@ -6,7 +6,7 @@ const names = data.names, nameOf = data.name, callerOf = data.caller, calls = na
 const last = data.shots.length - 1, isMany = last > 0;
 const state = {
     type: data.type, shot: last, base: 0, zoom: 0, picked: -1, found: null,
-    sort: "flat", isRising: false, rows: 100
+    sort: "flat", isRising: false, rows: 100, wanted: "change", colour: "name"
 };
 
 function element(tag, text, className) {
@@ -43,6 +43,47 @@ function sums(shot, type) {
     return made;
 }
 
+const agesKept = new Map();
+
+/* How old live memory is on average, in nanoseconds, by call and by function; null where the profile does not say.
+ * A stack's age is the median of its memory. */
+function ages(shot) {
+    const given = data.shots[shot].ages;
+    if (given === null)
+        return null;
+    if (agesKept.has(shot))
+        return agesKept.get(shot);
+    const inUse = data.types.findIndex(function (type) { return type.type === "inuse_space"; });
+    const bytes = sums(shot, inUse < 0 ? data.type : inUse), own = new Float64Array(calls), count = new Float64Array(calls);
+    given[0].forEach(function (call, i) {
+        own[call] += given[1][i];
+        count[call]++;
+    });
+    const cum = new Float64Array(calls), flat = new Float64Array(names.length);
+    for (let i = calls - 1; i > 0; i--) {
+        const all = count[i] > 0 ? bytes.self[i] * own[i] / count[i] : 0;
+        cum[i] += all;
+        cum[callerOf[i]] += cum[i];
+        flat[nameOf[i]] += all;
+    }
+    const made = {
+        cum: cum.map(function (sum, i) { return bytes.cum[i] > 0 ? sum / bytes.cum[i] : 0; }),
+        flat: flat.map(function (sum, i) { return bytes.flat[i] > 0 ? sum / bytes.flat[i] : 0; })
+    };
+    made.oldest = made.cum.reduce(function (most, age) { return Math.max(most, age); }, 0);
+    agesKept.set(shot, made);
+    return made;
+}
+
+const typeWords = {
+    inuse_space: "in use, bytes", inuse_objects: "in use, objects",
+    alloc_space: "ever allocated, bytes", alloc_objects: "ever allocated, objects"
+};
+
+function typeName(type) {
+    return Object.hasOwn(typeWords, type) ? typeWords[type] : type;
+}
+
 /* Whether no caller of a call is of the same function. */
 const isOutermost = (function () {
     const is = new Uint8Array(calls);
@@ -77,11 +118,7 @@ const units = {
     nanoseconds: {step: 1000, names: ["ns", "µs", "ms", "s"]}
 };
 
-function format(value, type) {
-    const unit = units[data.types[type].unit];
-    if (!unit)
-        return Math.round(value).toLocaleString("en") +
-            (data.types[type].unit === "count" ? "" : " " + data.types[type].unit);
+function scaled(value, unit) {
     let at = 0;
     while (at + 1 < unit.names.length && Math.abs(value) >= unit.step) {
         value /= unit.step;
@@ -90,9 +127,32 @@ function format(value, type) {
     return value.toFixed(at === 0 ? 0 : Math.abs(value) < 10 ? 2 : 1) + " " + unit.names[at];
 }
 
+function format(value, type) {
+    const unit = units[data.types[type].unit];
+    if (!unit)
+        return Math.round(value).toLocaleString("en") +
+            (data.types[type].unit === "count" ? "" : " " + data.types[type].unit);
+    return scaled(value, unit);
+}
+
 function percent(value, total) {
     const share = total ? 100 * value / total : 0;
     return (share !== 0 && Math.abs(share) < 1 ? share.toPrecision(2) : share.toFixed(1)) + " %";
+}
+
+function formatBytes(value, isChange) {
+    const sign = value < 0 ? "\u2212" : isChange ? value > 0 ? "+" : "\u00b1" : "";
+    return sign + scaled(Math.abs(value), units.bytes);
+}
+
+function formatTime(ns) {
+    const steps = [["s", 1e9], ["min", 60e9], ["h", 3600e9], ["days", 86400e9]];
+    if (ns < 1e9)
+        return (ns / 1e6).toFixed(0) + " ms";
+    let at = 0;
+    while (at + 1 < steps.length && ns >= 2 * steps[at + 1][1])
+        at++;
+    return (ns / steps[at][1]).toFixed(1) + " " + steps[at][0];
 }
 
 function formatChange(value, type) {
@@ -115,6 +175,11 @@ function before() {
 function shotName(i) {
     const shot = data.shots[i];
     return (i + 1) + ": " + (shot.time || shot.file.replace(/^.*\//, ""));
+}
+
+/* As a regular expression. */
+function literal(text) {
+    return text.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
 }
 
 /* Which functions the search means: by name or file; a regular expression where it is one. */

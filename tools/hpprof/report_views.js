@@ -43,10 +43,16 @@ function hueOf(name) {
     return 12 + hash % 42;
 }
 
+/* From 0, for a second at most, to 1 for the oldest: by the number of its digits. */
+function ageShare(ns, oldest) {
+    const scale = function (age) { return Math.log(Math.max(1, age / 1e9)); };
+    return oldest > 1e9 ? scale(ns) / scale(oldest) : 0;
+}
+
 function paint() {
     const style = getComputedStyle(document.documentElement);
     const value = function (name) { return style.getPropertyValue("--" + name).trim(); };
-    const isByChange = isDiff() && $("colour").value === "change";
+    const isByChange = isDiff() && state.colour === "change", byAge = state.colour === "age" ? ages(state.shot) : null;
     const cum = shown().cum, old = isByChange ? before().cum : null;
     const mix = function (call) {
         const change = cum[call] - old[call], most = Math.max(cum[call], old[call]);
@@ -56,12 +62,15 @@ function paint() {
     const warm = function (call) {
         return "hsl(" + hueOf(names[nameOf[call]]) + " " + value("frame-saturation") + " " + value("frame-lightness") + ")";
     };
+    const aged = function (call) {
+        return "color-mix(in srgb, " + value("old") + " " + Math.round(80 * ageShare(byAge.cum[call], byAge.oldest)) + "%, " + value("young") + ")";
+    };
     return {
         ink: value("frame-ink"), ground: value("panel"), edge: value("ink"),
         fill: function (call) {
             if (state.found && state.found[nameOf[call]])
                 return value("found");
-            return isByChange ? mix(call) : warm(call);
+            return byAge ? aged(call) : isByChange ? mix(call) : warm(call);
         }
     };
 }
@@ -120,6 +129,9 @@ function sentenceOf(call) {
         text += "; in itself " + format(now.self[call], state.type);
     if (isDiff())
         text += "; change " + formatChange(value - before().cum[call], state.type);
+    const age = ages(state.shot);
+    if (age && age.cum[call] > 0)
+        text += "; age " + formatTime(age.cum[call]);
     return text + (data.files[nameOf[call]] ? "; " + data.files[nameOf[call]] : "");
 }
 
@@ -184,10 +196,15 @@ function onFlameKey(event) {
 function drawLegend() {
     const legend = $("legend");
     legend.textContent = "A box is as wide as what was allocated in a function and in what it called, which stands below it. ";
-    if (!isDiff() || $("colour").value !== "change")
-        return;
-    legend.append("Since profile " + shotName(state.base) + ":");
-    for (const [colour, text] of [["more", "more"], ["less", "less"], ["same", "the same"]]) {
+    let meanings = [];
+    if (isDiff() && state.colour === "change") {
+        legend.append("Since profile " + shotName(state.base) + ":");
+        meanings = [["more", "more"], ["less", "less"], ["same", "the same"]];
+    } else if (state.colour === "age") {
+        legend.append("How old what is in use is:");
+        meanings = [["young", "1 s or less"], ["old", formatTime(ages(state.shot).oldest)]];
+    }
+    for (const [colour, text] of meanings) {
         const swatch = element("span", "", "swatch");
         swatch.style.background = "var(--" + colour + ")";
         legend.append(swatch, text);
@@ -203,7 +220,7 @@ function drawTotals() {
             const change = now.total - old.total;
             value.append(element("small", formatChange(change, i), change > 0 ? "more" : "less"));
         }
-        row.append(element("dt", type.type), value);
+        row.append(element("dt", typeName(type.type)), value);
         $("totals").append(row);
     });
 }
@@ -274,21 +291,23 @@ const columns = [
     {key: "flat", text: "flat"}, {key: "flatShare", text: "flat %", isShare: true},
     {key: "cum", text: "cum"}, {key: "cumShare", text: "cum %", isShare: true},
     {key: "change", text: "change of flat", isChange: true}, {key: "cumChange", text: "of cum", isChange: true},
-    {key: "name", text: "function"}
+    {key: "age", text: "age", isAge: true}, {key: "name", text: "function"}
 ];
 
 function shownColumns() {
-    return columns.filter(function (column) { return !column.isChange || isDiff(); });
+    const hasAges = ages(state.shot) !== null;
+    return columns.filter(function (column) { return (!column.isChange || isDiff()) && (!column.isAge || hasAges); });
 }
 
 function tableRows() {
-    const now = shown(), old = isDiff() ? before() : now, rows = [];
+    const now = shown(), old = isDiff() ? before() : now, age = ages(state.shot), rows = [];
     for (let i = 1; i < names.length; i++) {
         if ((state.found && !state.found[i]) || (now.all[i] === 0 && old.all[i] === 0))
             continue;
         rows.push({
             index: i, name: names[i], flat: now.flat[i], cum: now.all[i], flatShare: now.flat[i],
-            cumShare: now.all[i], change: now.flat[i] - old.flat[i], cumChange: now.all[i] - old.all[i]
+            cumShare: now.all[i], change: now.flat[i] - old.flat[i], cumChange: now.all[i] - old.all[i],
+            age: age ? age.flat[i] : 0
         });
     }
     const key = state.sort, sign = state.isRising ? 1 : -1;
@@ -324,13 +343,14 @@ function cellOf(column, row) {
         return element("td", percent(value, total), "share");
     if (column.isChange)
         return element("td", formatChange(value, state.type), value > 0 ? "more" : value < 0 ? "less" : "");
+    if (column.isAge)
+        return element("td", value > 0 ? formatTime(value) : "");
     if (column.key !== "name")
         return element("td", format(value, state.type));
     const cell = element("td"), button = element("button", row.name);
     button.type = "button";
     button.addEventListener("click", function () {
-        $("search").value = row.name.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
-        search();
+        searchFor(literal(row.name));
     });
     cell.append(button);
     if (data.files[row.index])
@@ -355,10 +375,15 @@ function drawTable() {
 function drawFiles() {
     for (const [i, shot] of data.shots.entries()) {
         const list = element("ul");
-        for (const comment of shot.comments)
+        for (const comment of shot.comments.filter(function (each) { return !accountLine.test(each); }))
             list.append(element("li", comment));
         $("files").append(element("h3", (i + 1) + ": " + shot.file + (shot.time ? ", " + shot.time : "")), list);
     }
+}
+
+function searchFor(expression) {
+    $("search").value = expression;
+    search();
 }
 
 function search() {
@@ -375,13 +400,24 @@ function drawFound() {
         count + " found, in stacks that hold " + format(value, state.type) + ", " + percent(value, shown().total);
 }
 
+/* Of the colours, those that this profile has; the one chosen stays chosen while it is among them. */
+function drawColours() {
+    const is = {change: isDiff(), name: true, age: ages(state.shot) !== null};
+    for (const option of $("colour").options)
+        option.hidden = option.disabled = !is[option.value];
+    state.colour = is[state.wanted] ? state.wanted : is.change ? "change" : "name";
+    $("colour").value = state.colour;
+    $("colour-label").hidden = !is.change && !is.age;
+}
+
 function drawAll() {
     if (shown().cum[state.zoom] === 0)
         state.zoom = 0;
     pick(state.picked);
     $("when").textContent = (data.shots[state.shot].time || data.shots[state.shot].file) +
         (isMany ? "; " + data.shots.length + " profiles" : "");
-    $("colour-label").hidden = !isDiff();
+    drawColours();
+    drawAccount();
     drawTotals();
     drawLegend();
     drawFound();
@@ -413,7 +449,7 @@ function onKey(event) {
 
 function begin() {
     $("program").textContent = data.program;
-    fill($("type"), data.types.map(function (type) { return type.type; }), state.type);
+    fill($("type"), data.types.map(function (type) { return typeName(type.type); }), state.type);
     fill($("shot"), data.shots.map(function (shot, i) { return shotName(i); }), state.shot);
     fill($("base"), data.shots.map(function (shot, i) { return shotName(i); }), state.base);
     $("shot-label").hidden = $("base-label").hidden = !isMany;
@@ -423,7 +459,10 @@ function begin() {
             drawAll();
         });
     }
-    $("colour").addEventListener("change", drawAll);
+    $("colour").addEventListener("change", function () {
+        state.wanted = $("colour").value;
+        drawAll();
+    });
     $("controls").addEventListener("submit", function (event) { event.preventDefault(); });
     $("search").addEventListener("input", search);
     $("back").addEventListener("click", function () { zoomTo(0); });
@@ -447,6 +486,8 @@ function begin() {
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawFlame);
     drawFiles();
     drawAll();
+    beginSummary();
+    followLink();
 }
 
 begin();

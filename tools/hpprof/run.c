@@ -20,7 +20,8 @@ static const char help[] =
     "\n"
     "  --library PATH  the library to preload (default: the one that came with hpprof)\n"
     "  --report FILE   waits for the program, and writes FILE, a page for the browser, of what it\n"
-    "                  held at its end, and of what it dumped before\n"
+    "                  held each second (--dump-every says otherwise), or at its end: what leaks,\n"
+    "                  and where\n"
     "  --progress      waits for the program, and shows on the terminal how long it runs, what is\n"
     "                  live and how many samples were taken; --report does so too\n";
 

@@ -24,13 +24,15 @@ enum { TICK_MS = 500, LINE_BYTES = 160, LEFT_FREE = 20, RECORD_BYTES = PATH_MAX 
 
 /* What is on the terminal, and what is known. */
 struct line {
-    char record[RECORD_BYTES];
+    char record[RECORD_BYTES]; // "": none, and no line
     struct timespec begin;
     struct background reader;
     bool is_known;
     unsigned column; // where the line begins; 0: there is none
     double live_bytes;
     unsigned long samples;
+    runlive_look *look;
+    void *argument;
 };
 
 static bool has_terminal(void)
@@ -153,29 +155,34 @@ static void wait_a_bit(struct line *line, const sigset_t *mask)
         end_reading(line, status);
     if (ready != 0)
         return;
-    show(line);
-    begin_reading(line);
+    if (line->record[0] != '\0') {
+        show(line);
+        begin_reading(line);
+    }
+    if (line->look != NULL)
+        line->look(line->argument);
 }
 
-static bool wait_and_show(const struct runlive *live, pid_t child, int *status,
-                          const sigset_t *mask)
+static bool wait_and_show(struct line *line, pid_t child, int *status, const sigset_t *mask)
 {
-    struct line line = {.column = 0};
     pid_t ended;
-    clock_gettime(CLOCK_MONOTONIC, &line.begin);
-    snprintf(line.record, sizeof(line.record), "%s/%ld", live->folder, (long)child);
+    clock_gettime(CLOCK_MONOTONIC, &line->begin);
     while ((ended = waitpid(child, status, WNOHANG)) == 0)
-        wait_a_bit(&line, mask);
-    background_kill(&line.reader);
-    wipe(&line);
+        wait_a_bit(line, mask);
+    background_kill(&line->reader);
+    wipe(line);
     return ended == child;
 }
 
-bool runlive_wait(const struct runlive *live, pid_t child, int *status)
+bool runlive_wait(const struct runlive *live, pid_t child, int *status, runlive_look *look,
+                  void *argument)
 {
+    struct line line = {.look = look, .argument = argument};
     struct sigaction noted = {.sa_handler = note_child}, before;
     sigset_t block, mask;
-    if (live->folder[0] == '\0') {
+    if (live->folder[0] != '\0')
+        snprintf(line.record, sizeof(line.record), "%s/%ld", live->folder, (long)child);
+    else if (look == NULL) {
         pid_t ended;
         while ((ended = waitpid(child, status, 0)) < 0 && errno == EINTR)
             ;
@@ -186,7 +193,7 @@ bool runlive_wait(const struct runlive *live, pid_t child, int *status)
     sigprocmask(SIG_BLOCK, &block, &mask);
     sigdelset(&mask, SIGCHLD);
     sigaction(SIGCHLD, &noted, &before);
-    bool done = wait_and_show(live, child, status, &mask);
+    bool done = wait_and_show(&line, child, status, &mask);
     sigaction(SIGCHLD, &before, NULL);
     sigprocmask(SIG_SETMASK, &mask, NULL);
     return done;

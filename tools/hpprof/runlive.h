@@ -23,7 +23,10 @@ void runlive_close(struct runlive *live);
 /* In the child that becomes the program. False: no memory. */
 bool runlive_prepare(const struct runlive *live);
 
-/* Waits for the child as waitpid does; false: errno says why. */
-bool runlive_wait(const struct runlive *live, pid_t child, int *status);
+/* Waits for the child as waitpid does; false: errno says why. Meanwhile calls `look`, if there is one,
+ * about once a second. */
+typedef void runlive_look(void *argument);
+bool runlive_wait(const struct runlive *live, pid_t child, int *status, runlive_look *look,
+                  void *argument);
 
 #endif

@@ -12,7 +12,8 @@ struct input {
     int type, objects, allocated; // columns; -1: none
     bool is_bytes;
     double period;
-    uint32_t *names; // of functions
+    double correction; // what our writer's calibration was, by the byte of variance; 0: none
+    uint32_t *names;   // of functions
 };
 
 static uint64_t hash_text(const char *text)
@@ -146,11 +147,57 @@ static struct stack_row *row_of(struct stacks *stacks, const char *const *names,
 static double object_bytes(const struct input *input, size_t index)
 {
     const struct profile *profile = input->profile;
-    double labelled = (double)profile_object_bytes(profile, &profile->samples[index]);
+    double labelled = (double)profile_number(profile, &profile->samples[index], "bytes");
     if (labelled > 0 || !input->is_bytes || input->objects < 0)
         return labelled;
     double count = (double)profile_value(profile, index, input->objects);
     return count > 0 ? (double)profile_value(profile, index, input->type) / count : 0;
+}
+
+/* The variance of an estimate of one byte, of objects of so many. */
+static double variance_of_byte(double bytes, double period)
+{
+    double p = -expm1(-bytes / period);
+    return period > 1 && bytes > 0 ? bytes * (1 - p) / p : 0;
+}
+
+/* How much of the in-use bytes a correction of this size accounts for. */
+static double corrected_bytes(const struct input *input, int in_use, double correction)
+{
+    double sum = 0;
+    for (size_t i = 0; i < input->profile->sample_count; i++) {
+        double times = correction * variance_of_byte(object_bytes(input, i), input->period);
+        sum += (double)profile_value(input->profile, i, in_use) * times / (1 + times);
+    }
+    return sum;
+}
+
+/* Our writer makes in-use values add up to the exact count: each row's share of what was missing is
+ * its share of the variance, so what is surely known stays as it is. That moves values without a
+ * birth or a death, and is found here from the sum, to be undone. */
+static double find_correction(const struct input *input)
+{
+    enum { HALVINGS = 60 };
+    const struct profile *profile = input->profile;
+    int in_use = profile_type(profile, "inuse_space");
+    double factor = profile_calibration(profile), total = 0, low = 0, high = 0;
+    if (factor == 1 || in_use < 0 || !(input->period > 1))
+        return 0;
+    for (size_t i = 0; i < profile->sample_count; i++)
+        total += (double)profile_value(profile, i, in_use);
+    double wanted = total * (1 - 1 / factor), end = (factor > 1 ? 10 : -0.9) / input->period;
+    if (factor > 1)
+        high = end;
+    else
+        low = end;
+    for (int i = 0; i < HALVINGS; i++) {
+        double middle = (low + high) / 2;
+        if (corrected_bytes(input, in_use, middle) < wanted)
+            low = middle;
+        else
+            high = middle;
+    }
+    return low;
 }
 
 static void add_sample(struct stacks *stacks, const struct input *input, size_t index,
@@ -159,7 +206,10 @@ static void add_sample(struct stacks *stacks, const struct input *input, size_t 
     const struct profile *profile = input->profile;
     double value = (double)profile_value(profile, index, input->type);
     double bytes = object_bytes(input, index);
+    double spread = variance_of_byte(bytes, input->period);
     cell->value += value;
+    cell->counted += value / (1 + input->correction * spread);
+    cell->sample = (uint32_t)index + 1;
     if (input->allocated >= 0)
         cell->allocated += (double)profile_value(profile, index, input->allocated);
     if (!(input->period > 1) || !(bytes > 0))
@@ -167,7 +217,7 @@ static void add_sample(struct stacks *stacks, const struct input *input, size_t 
     stacks->has_errors = true;
     double p = -expm1(-bytes / input->period);
     double one = input->is_bytes ? bytes : 1;
-    cell->variance += fabs(value) * one * (1 - p) / p;
+    cell->variance += fabs(value) * (input->is_bytes ? spread : spread / bytes);
     cell->grain = fmax(cell->grain, one * sqrt(1 - p) / p);
 }
 
@@ -194,6 +244,8 @@ static struct input open_input(struct stacks *stacks, const struct profile *prof
         input.objects = column_of(profile, *name == 's' ? "objects" : "inuse_objects");
     if (strcmp(name, "alloc_space") == 0)
         input.objects = column_of(profile, "alloc_objects");
+    if (strncmp(name, "inuse_", 6) == 0)
+        input.correction = find_correction(&input);
     input.names = memory_alloc(profile->function_count, sizeof(uint32_t));
     for (size_t i = 0; i < profile->function_count; i++)
         input.names[i] = name_of(stacks, profile_text(profile, profile->functions[i].name));

@@ -1,7 +1,7 @@
 /* Stacks by the names of their functions, so that profiles of several moments, machines and runs
  * can be held side by side: what each says of each stack, and how sure it is.
  *
- *   model, model, ...  -->  stacks  -->  diff, leaks
+ *   model, model, ...  -->  stacks  -->  diff, findings
  *
  * A sampled object of s bytes stands for 1/p, p = 1 - exp(-s/T), T the profile's period. So n of
  * them are an estimate with the variance n (1-p)/p, their bytes with s times s as much. */
@@ -13,8 +13,10 @@
 /* What one profile says of one stack. */
 struct cell {
     double value, variance;
+    double counted;   // the value before our writer made all add up to the exact count
     double grain;     // what its largest single sample stands for; 0: nothing is left to chance
     double allocated; // the same of all that was ever allocated, where the profile says so
+    uint32_t sample;  // one of its samples, from 1 on; 0: it has none
 };
 
 struct stack_row {

@@ -75,7 +75,7 @@ static void add(struct suspicions *suspicions, struct index *by_stack,
 {
     const struct sample *row = &profile->samples[sample];
     double oldest = number_of(profile, row, "oldest");
-    double bytes = number_of(profile, row, "suspect");
+    double bytes = number_of(profile, row, "suspected");
     double usual = number_of(profile, row, "usual_lifetime");
     struct suspicion *suspicion = suspicion_of(suspicions, by_stack, profile, sample);
     suspicions->has_ages |= oldest >= 0;

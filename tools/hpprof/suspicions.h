@@ -1,6 +1,6 @@
 /* Leak suspects of one profile, by the ages of its live memory.
  *
- *   model  --labels oldest, suspect, usual_lifetime-->  suspicions  -->  leaks
+ *   model  --labels oldest, suspected, usual_lifetime-->  suspicions  -->  leaks
  *
  * The library judges them (report/suspects), for it knows each sample's age; its labels say the
  * outcome for each stack, with HPMALLOC_DUMP_LABELS=age. */

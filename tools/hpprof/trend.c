@@ -30,6 +30,13 @@ static double span_of(const struct moment *moments, size_t count)
     return moments[count - 1].seconds - moments[0].seconds;
 }
 
+/* By simulation: of leaks of one in fifty objects 93 in 100 are found with 100 live samples, and
+ * all with 300. Objects without a leak that live (exponentially spread) 0.4 of the time that was
+ * watched are taken for one in 1 of 100 with any number of samples, those of 0.6 of it with 300. */
+#define KEPT_SHARE       0.7
+#define SURE_BESIDE_LOAD 2.5
+#define SURE_ALONE       2.0
+
 struct line {
     double slope, error;
 };
@@ -167,8 +174,9 @@ static double mean_life(const struct moment *moments, size_t count, double *rate
 }
 
 /* Against what was allocated rather than time: a leak keeps the same share of each byte, a load
- * that grows keeps less and less. The second half has to grow surely. */
-static bool keeps_its_share(const struct moment *moments, size_t count)
+ * that grows keeps less and less, and so does what lives long, as the first of it comes to its end.
+ * The second half has to grow by so many errors. */
+static bool keeps_its_share(const struct moment *moments, size_t count, double errors)
 {
     const struct moment *first = moments, *last = &moments[count - 1], *middle = first + 1;
     double half = (first->allocated + last->allocated) / 2;
@@ -176,7 +184,7 @@ static bool keeps_its_share(const struct moment *moments, size_t count)
         middle++;
     double early = (middle->value - first->value) / (middle->allocated - first->allocated);
     double late = (last->value - middle->value) / (last->allocated - middle->allocated);
-    return late > 0.6 * early && sure_above(last, middle, 2.5) > 0;
+    return late > KEPT_SHARE * early && sure_above(last, middle, errors) > 0;
 }
 
 /* Whether most comes and goes, and what is in use grows with what is asked for, not with the time
@@ -188,15 +196,14 @@ static bool comes_and_goes(const struct moment *moments, size_t count, char *rea
     char texts[3][UNITS_TEXT_MAX];
     if (!(share_freed(moments, count) > 0.2) || count < 4)
         return false;
-    bool keeps = keeps_its_share(moments, count);
     size_t start = count / 4, half = (count - start) / 2;
-    moments += start;
-    count -= start;
-    double early = mean_life(moments, half + 1, &before);
+    double early = mean_life(moments + start, half + 1, &before);
     double late = mean_life(moments + count - half - 1, half + 1, &after);
-    if (keeps && late > 1.25 * early)
+    bool is_load_rising = after > 1.1 * before;
+    if (keeps_its_share(moments, count, is_load_rising ? SURE_BESIDE_LOAD : SURE_ALONE) &&
+        late > 1.25 * early)
         return false;
-    if (after > 1.1 * before && late < 1.25 * early)
+    if (is_load_rising && late < 1.25 * early)
         snprintf(reason, TREND_REASON_MAX,
                  "it follows the load: allocation rose from %s to %s a second, and what is "
                  "allocated lives hardly longer than before (%s)",

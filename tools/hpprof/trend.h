@@ -1,6 +1,6 @@
 /* Leak, or not? What a series of measurements, each with its standard error, says of itself.
  *
- *   stacks  --series-->  trend  -->  leaks
+ *   stacks  --series-->  trend  -->  findings
  *
  * The slope is Theil and Sen's: the median of the slopes of all pairs, which a few odd values do
  * not move. Its error is what chance in sampling makes of it, or what the scatter about the line
