@@ -153,6 +153,17 @@ def check_exports():
     report("the library exports its interface and nothing else", faults)
 
 
+def check_versions():
+    """A program wants malloc@GLIBC_2.2.5, and is given a malloc without version, or the C library's."""
+    faults = []
+    for line in output_of("nm", "-D", "--defined-only", LIBRARY).splitlines():
+        kind, full = line.split()[-2:]
+        name, _, version = full.partition("@@")
+        if kind not in "Aa" and version != ("HPMALLOC_0" if name.startswith("hpm_") else ""):
+            faults.append(full)
+    report("its own names are of version HPMALLOC_0, the C library's of none", faults)
+
+
 def check_dependencies():
     needed = re.findall(r"\(NEEDED\).*\[(.*)\]", output_of("readelf", "-d", LIBRARY))
     allowed = r"(libc\.so|libc\.musl|ld-linux|ld-musl|libpthread\.so|libunwind|lib.*san\.so)"
@@ -187,6 +198,7 @@ def main():
         skip("the library", "there is no nm or readelf")
     else:
         check_exports()
+        check_versions()
         check_dependencies()
         check_soname()
         check_undefined()
