@@ -46,7 +46,7 @@ same()
 
 names_no_folder()
 {
-    ! grep -a "$work" "$second/build/.libs/libhpmalloc.so" "$first/.libs/libhpmalloc.a"
+    ! grep -l "$work" "$second/build/.libs/libhpmalloc.so" "$first/.libs/libhpmalloc.a"
 }
 
 check "the tarball's files are gathered" packed

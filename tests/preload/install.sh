@@ -20,7 +20,8 @@ all_is_there()
 {
     local file
     for file in "$lib/libhpmalloc.so" "$lib/libhpmalloc.so.0" "$lib/libhpmalloc.a" \
-        "$lib/pkgconfig/hpmalloc.pc" "$lib/cmake/hpmalloc/hpmalloc-config.cmake" \
+        "$lib/pkgconfig/hpmalloc.pc" "$lib/libhpmalloc_compat.so.0" "$lib/pkgconfig/hpmalloc_compat.pc" \
+        "$prefix/include/hpmalloc_compat.h" "$prefix/share/man/man3/hpmalloc_compat.3" "$lib/cmake/hpmalloc/hpmalloc-config.cmake" \
         "$lib/cmake/hpmalloc/hpmalloc-config-version.cmake" "$prefix/include/hpmalloc.h" \
         "$prefix/bin/hpprof" "$prefix/share/man/man1/hpprof.1" "$prefix/share/man/man3/hpmalloc.3"; do
         [ -e "$root$file" ] || {
@@ -65,7 +66,12 @@ END
 # The installed paths begin with the prefix, and the files lie under another root.
 flags()
 {
-    PKG_CONFIG_PATH=$root$lib/pkgconfig PKG_CONFIG_SYSROOT_DIR=$root pkg-config "$@" hpmalloc
+    flags_of hpmalloc "$@"
+}
+
+flags_of()
+{
+    PKG_CONFIG_PATH=$root$lib/pkgconfig PKG_CONFIG_SYSROOT_DIR=$root pkg-config "${@:2}" "$1"
 }
 
 runs_and_dumps()
@@ -83,6 +89,13 @@ pkg_config_links_it()
 {
     "${CC:-cc}" -o "$work/program" "$top_srcdir/tests/consumer/program.c" $(flags --cflags --libs) &&
         runs_and_dumps "$(flags --modversion) 0" && ldd "$work/program" | grep -q libhpmalloc
+}
+
+# shellcheck disable=SC2046
+pkg_config_links_compat()
+{
+    "${CC:-cc}" -DWEAK= -o "$work/program" "$top_srcdir/tests/compat/mimalloc_program.c" \
+        $(flags_of hpmalloc_compat --cflags --libs) && LD_LIBRARY_PATH=$root$lib timeout 20 "$work/program"
 }
 
 is_static()
@@ -160,6 +173,7 @@ else
 fi
 if has pkg-config; then
     check "a program built by pkg-config's flags runs and dumps" pkg_config_links_it
+    check "a program for mimalloc links with the compat library by pkg-config's flags" pkg_config_links_compat
     check "pkg-config --static names what an archive needs" static_flags_bring_all
     check "a static program of C runs and dumps" a_static_program_of_c
     check "a static program of C++ runs, throws and dumps" a_static_program_of_cpp
@@ -167,6 +181,7 @@ else
     skip "a program built by pkg-config's flags runs and dumps" "there is no pkg-config"
 fi
 consumer CMake cmake cmake_project_builds
+! has cmake || check "a program for mimalloc runs, linked by CMake" env LD_LIBRARY_PATH="$root$lib" "$work/cmake/compat"
 consumer Meson meson meson_project_builds
 check "the installed hpprof finds the installed library" installed_hpprof_finds_its_library
 finish
