@@ -186,6 +186,26 @@ def check_versions():
     report("its own names are of version HPMALLOC_0, the C library's of none", faults)
 
 
+def check_symbols_of_packages():
+    faults = []
+    for package, listed in ("libhpmalloc0", "exports.txt"), ("libhpmalloc-compat0", "exports_compat.txt"):
+        path = "debian/%s.symbols" % package
+        known = {line.split("@")[0].strip() for line in lines_of(path) if line.startswith(" ")}
+        faults += ["not in both %s and %s: %s" % (path, listed, name)
+                   for name in sorted((known - {"HPMALLOC_0"}) ^ set(lines_of("tests/house/" + listed)))]
+    report("Debian's packages know the exported names", faults)
+
+
+def check_numbers():
+    """The version stands in four places."""
+    wanted = re.search(r"AC_INIT\(\[hpmalloc\], \[(.*?)\]", "\n".join(lines_of("configure.ac"))).group(1)
+    places = {"include/hpmalloc.h": 'HPM_VERSION "%s"', "debian/changelog": "hpmalloc (%s)",
+              "packaging/hpmalloc.spec.in": "> - %s-"}
+    report("all places name the same version",
+           ["%s does not say %s" % (path, text % wanted) for path, text in places.items()
+            if text % wanted not in "\n".join(lines_of(path))])
+
+
 def check_dependencies():
     needed = re.findall(r"\(NEEDED\).*\[(.*)\]", output_of("readelf", "-d", LIBRARY))
     allowed = r"(libc\.so|libc\.musl|ld-linux|ld-musl|libpthread\.so|libunwind|lib.*san\.so)"
@@ -215,6 +235,8 @@ def main():
     check_functions()
     check_system_calls()
     check_undone()
+    check_symbols_of_packages()
+    check_numbers()
     if not os.path.exists(LIBRARY):
         skip("the library", "there is no " + LIBRARY)
     elif shutil.which("nm") is None or shutil.which("readelf") is None:
