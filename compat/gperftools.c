@@ -206,19 +206,28 @@ static const struct {
 static size_t value_of(enum property property, const struct hpm_stats *stats)
 {
     switch (property) {
-    case LIVE: return stats->live_bytes;
-    case HEAP: return stats->mapped_bytes;
+    case LIVE:
+        return stats->live_bytes;
+    case HEAP:
+        return stats->mapped_bytes;
     case PHYSICAL:
         return stats->live_bytes + stats->thread_cache_bytes + stats->central_bytes +
                stats->slab_free_bytes + stats->span_free_bytes + stats->metadata_bytes -
                stats->live_untouched_bytes;
-    case SPAN_FREE: return stats->span_free_bytes;
-    case RELEASED: return stats->released_bytes;
-    case THREAD_CACHE: return stats->thread_cache_bytes;
-    case CENTRAL: return stats->central_bytes + stats->slab_free_bytes;
-    case SLACK: return stats->span_free_bytes + stats->released_bytes;
-    case INTERVAL: return stats->sample_interval_bytes;
-    case NOTHING: break;
+    case SPAN_FREE:
+        return stats->span_free_bytes;
+    case RELEASED:
+        return stats->released_bytes;
+    case THREAD_CACHE:
+        return stats->thread_cache_bytes;
+    case CENTRAL:
+        return stats->central_bytes + stats->slab_free_bytes;
+    case SLACK:
+        return stats->span_free_bytes + stats->released_bytes;
+    case INTERVAL:
+        return stats->sample_interval_bytes;
+    case NOTHING:
+        break;
     }
     return 0;
 }

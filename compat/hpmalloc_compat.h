@@ -1,5 +1,5 @@
-/* hpmalloc_compat: names that programs written for gperftools, jemalloc and mimalloc call, answered by
- * hpmalloc. A program that includes those libraries' own headers needs this one not.
+/* hpmalloc_compat: names that programs written for gperftools, jemalloc and mimalloc call, answered
+ * by hpmalloc. A program that includes those libraries' own headers needs this one not.
  *
  * What each comes down to, and which do nothing, is in docs/migration.md and hpmalloc_compat(3). A
  * block from any of them may be given to any other, and to free. Every call is thread-safe. */
@@ -51,8 +51,8 @@ HPM_COMPAT size_t MallocExtension_GetThreadCacheSize(void);
 HPM_COMPAT int MallocExtension_GetOwnership(const void *block);
 
 /* jemalloc's control and its calls with flags: bits 0 to 5 the logarithm of the alignment, 0x40 for
- * zeroed memory; caches and arenas in the other bits are not looked at. Control calls return 0 or an
- * errno value. */
+ * zeroed memory; caches and arenas in the other bits are not looked at. Control calls return 0 or
+ * an errno value. */
 HPM_COMPAT int mallctl(const char *name, void *old, size_t *old_bytes, void *given,
                        size_t given_bytes);
 HPM_COMPAT int mallctlnametomib(const char *name, size_t *mib, size_t *mib_count);

@@ -1,5 +1,5 @@
-/* jemalloc's calls with flags, and its statistics. Caches and arenas that flags name are not chosen:
- * every thread's own serves. */
+/* jemalloc's calls with flags, and its statistics. Caches and arenas that flags name are not
+ * chosen: every thread's own serves. */
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>

@@ -108,8 +108,8 @@ static const struct node *find_by_mib(const size_t *mib, size_t count)
     return NULL;
 }
 
-/* What jemalloc answers: EPERM to who reads what is only written, or the other way; EINVAL to a value
- * of another size, of which as much is copied as there is room. */
+/* What jemalloc answers: EPERM to who reads what is only written, or the other way; EINVAL to a
+ * value of another size, of which as much is copied as there is room. */
 static int answer(const struct node *node, void *old, size_t *old_bytes, void *given,
                   size_t given_bytes)
 {
@@ -122,7 +122,8 @@ static int answer(const struct node *node, void *old, size_t *old_bytes, void *g
         return EINVAL;
     if (given != NULL)
         memcpy(&value, given, bytes);
-    bool is_read_after = node->kind == NODE_U64; // `epoch` tells the new one, all others the old value
+    bool is_read_after =
+        node->kind == NODE_U64; // `epoch` tells the new one, all others the old value
     if (node->get != NULL && !is_read_after)
         before = node->get();
     int status = node->set != NULL ? node->set(given != NULL ? &value : NULL) : 0;

@@ -10,8 +10,8 @@
 enum { LG_INTERVAL_MAX = 40 };
 
 /* As jemalloc's, statistics stand still between two writes of `epoch`: reading ten numbers gathers
- * them once. Each is stored by itself: who reads while another thread writes `epoch` may see numbers
- * of two moments. */
+ * them once. Each is stored by itself: who reads while another thread writes `epoch` may see
+ * numbers of two moments. */
 static _Atomic uint64_t epoch, allocated, active, metadata, resident, mapped, retained;
 
 static uint64_t max(uint64_t a, uint64_t b)
@@ -24,8 +24,8 @@ static void gather(void)
     struct hpm_stats stats;
     if (hpm_stats_get(&stats, sizeof(stats)) != 0)
         return;
-    uint64_t pages = stats.live_bytes + stats.thread_cache_bytes + stats.central_bytes +
-                     stats.slab_free_bytes;
+    uint64_t pages =
+        stats.live_bytes + stats.thread_cache_bytes + stats.central_bytes + stats.slab_free_bytes;
     allocated = stats.live_bytes;
     active = pages;
     metadata = stats.metadata_bytes;

@@ -18,7 +18,8 @@ union node_value {
     const char *text;
 };
 
-/* In a name, "#" stands for a number. Without `get` it cannot be read, without `set` not written. */
+/* In a name, "#" stands for a number. Without `get` it cannot be read, without `set` not written.
+ */
 struct node {
     const char *name;
     enum node_kind kind;

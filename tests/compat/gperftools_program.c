@@ -1,5 +1,5 @@
-/* As a program for gperftools' heap profiler is written: it asks whether the profiler is there, takes
- * profiles around its work, and hands one out as text. It knows nothing of hpmalloc.
+/* As a program for gperftools' heap profiler is written: it asks whether the profiler is there,
+ * takes profiles around its work, and hands one out as text. It knows nothing of hpmalloc.
  *
  *   gperftools_program PREFIX     ends with status 0, or says what was not so */
 #include <stdio.h>
@@ -72,7 +72,8 @@ static void ask_extension(size_t before)
     EXPECT(MallocExtension_GetAllocatedSize(block) ==
            MallocExtension_GetEstimatedAllocatedSize(100));
     EXPECT(MallocExtension_MallocMemoryStats(&blocks, &total, histogram));
-    EXPECT(blocks >= BLOCKS && total >= BLOCKS * BLOCK_BYTES && histogram[9] + histogram[10] >= BLOCKS);
+    EXPECT(blocks >= BLOCKS && total >= BLOCKS * BLOCK_BYTES &&
+           histogram[9] + histogram[10] >= BLOCKS);
     free(block);
 }
 

@@ -1,5 +1,5 @@
-/* As a program for jemalloc is written: it looks whether profiling is there, samples, dumps, watches
- * its statistics, and uses the calls with flags. It knows nothing of hpmalloc.
+/* As a program for jemalloc is written: it looks whether profiling is there, samples, dumps,
+ * watches its statistics, and uses the calls with flags. It knows nothing of hpmalloc.
  *
  *   jemalloc_program FILE     ends with status 0, or says what was not so */
 #include <errno.h>

@@ -1,4 +1,5 @@
-/* What a user of the installed library would build: allocates, and dumps to the file it is given. */
+/* What a user of the installed library would build: allocates, and dumps to the file it is given.
+ */
 #include <hpmalloc.h>
 #include <stdio.h>
 #include <stdlib.h>
