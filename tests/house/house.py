@@ -14,6 +14,7 @@ import tap  # noqa: E402
 SOURCE = os.path.abspath(os.environ.get("top_srcdir", "."))
 BUILD = os.path.abspath(os.environ.get("top_builddir", "."))
 LIBRARY = os.path.join(BUILD, ".libs", "libhpmalloc.so")
+COMPAT = os.path.join(BUILD, ".libs", "libhpmalloc_compat.so")
 
 FILE_LINES_MAX, FUNCTION_LINES_MAX = 600, 60
 
@@ -29,7 +30,7 @@ BASE_ROOMS = ["base", "os", "print", "sort", "lock", "meta", "shared", "options"
 REPORT_USES_OF_HEAP = {"stats"}
 MEMORY_CALLS = r"\b(mmap|mmap64|munmap|mremap|madvise|mprotect|sbrk|brk)\s*\("
 UNDONE = r"\b(TO" + r"DO|FIX" + r"ME|XX" + r"X)\b"
-FOLDERS = ["include", "src", "tests", "tools", "bench", "man"]
+FOLDERS = ["include", "src", "compat", "tests", "tools", "bench", "man"]
 TEXT_ENDINGS = (".c", ".h", ".cc", ".py", ".sh", ".bash", ".am", ".md")
 
 reporter = tap.Reporter("house")
@@ -85,6 +86,14 @@ def check_includes():
     report("floors include only what is below them", faults)
 
 
+def check_compat_includes():
+    own = {"hpmalloc.h"} | {os.path.basename(path) for path in files(["compat"], (".h",))}
+    report("compat is built on the public header alone",
+           ["%s:%d includes %s" % (path, number, included)
+            for path in files(["compat"], (".c", ".h"))
+            for number, included in includes_of(path) if included not in own])
+
+
 def check_folders():
     found = {path.split("/")[1] for path in files(["src"], (".c", ".h"))}
     report("src has the five floors and no other folder",
@@ -113,7 +122,7 @@ def functions_of(path):
 
 def check_functions():
     faults = ["%s:%d has a function of %d lines" % (path, start, length)
-              for path in files(["src", "tests", "tools", "bench"], (".c", ".h", ".cc"))
+              for path in files(["src", "compat", "tests", "tools", "bench"], (".c", ".h", ".cc"))
               for start, length in functions_of(path) if length > FUNCTION_LINES_MAX]
     report("no function has more than %d lines" % FUNCTION_LINES_MAX, faults)
 
@@ -138,19 +147,63 @@ def output_of(*command):
     return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
 
 
-def exported():
-    rows = [line.split() for line in output_of("nm", "-D", "--defined-only", LIBRARY).splitlines()]
+def exported(library):
+    rows = [line.split() for line in output_of("nm", "-D", "--defined-only", library).splitlines()]
     return {row[-1].split("@")[0] for row in rows if row[-2] not in "Aa"}
 
 
 def check_exports():
     wanted = set(lines_of("tests/house/exports.txt"))
-    is_ = exported()
+    is_ = exported(LIBRARY)
     if "malloc" not in is_:
         wanted = {name for name in wanted if name.startswith("hpm_")}
-    faults = ["exported, but not in exports.txt: " + name for name in sorted(is_ - wanted)]
-    faults += ["in exports.txt, but not exported: " + name for name in sorted(wanted - is_)]
-    report("the library exports its interface and nothing else", faults)
+    report("the library exports its interface and nothing else",
+           differences(is_, wanted, "exports.txt"))
+
+
+def differences(is_, wanted, listed):
+    return (["exported, but not in %s: %s" % (listed, name) for name in sorted(is_ - wanted)] +
+            ["in %s, but not exported: %s" % (listed, name) for name in sorted(wanted - is_)])
+
+
+def check_compat_exports():
+    wanted = set(lines_of("tests/house/exports_compat.txt"))
+    declared = set(re.findall(r"^HPM_COMPAT .*?(\w+)\(", "\n".join(
+        lines_of("compat/hpmalloc_compat.h")), re.M))
+    is_ = exported(COMPAT)
+    report("compat exports what its header declares",
+           differences(is_, wanted, "exports_compat.txt") + differences(is_, declared, "its header"))
+
+
+def check_versions():
+    """A program wants malloc@GLIBC_2.2.5, and is given a malloc without version, or the C library's."""
+    faults = []
+    for line in output_of("nm", "-D", "--defined-only", LIBRARY).splitlines():
+        kind, full = line.split()[-2:]
+        name, _, version = full.partition("@@")
+        if kind not in "Aa" and version != ("HPMALLOC_0" if name.startswith("hpm_") else ""):
+            faults.append(full)
+    report("its own names are of version HPMALLOC_0, the C library's of none", faults)
+
+
+def check_symbols_of_packages():
+    faults = []
+    for package, listed in ("libhpmalloc0", "exports.txt"), ("libhpmalloc-compat0", "exports_compat.txt"):
+        path = "debian/%s.symbols" % package
+        known = {line.split("@")[0].strip() for line in lines_of(path) if line.startswith(" ")}
+        faults += ["not in both %s and %s: %s" % (path, listed, name)
+                   for name in sorted((known - {"HPMALLOC_0"}) ^ set(lines_of("tests/house/" + listed)))]
+    report("Debian's packages know the exported names", faults)
+
+
+def check_numbers():
+    """The version stands in four places."""
+    wanted = re.search(r"AC_INIT\(\[hpmalloc\], \[(.*?)\]", "\n".join(lines_of("configure.ac"))).group(1)
+    places = {"include/hpmalloc.h": 'HPM_VERSION "%s"', "debian/changelog": "hpmalloc (%s)",
+              "packaging/hpmalloc.spec.in": "> - %s-"}
+    report("all places name the same version",
+           ["%s does not say %s" % (path, text % wanted) for path, text in places.items()
+            if text % wanted not in "\n".join(lines_of(path))])
 
 
 def check_dependencies():
@@ -177,19 +230,25 @@ def check_undefined():
 def main():
     check_folders()
     check_includes()
+    check_compat_includes()
     check_lengths()
     check_functions()
     check_system_calls()
     check_undone()
+    check_symbols_of_packages()
+    check_numbers()
     if not os.path.exists(LIBRARY):
         skip("the library", "there is no " + LIBRARY)
     elif shutil.which("nm") is None or shutil.which("readelf") is None:
         skip("the library", "there is no nm or readelf")
     else:
         check_exports()
+        check_versions()
         check_dependencies()
         check_soname()
         check_undefined()
+        if os.path.exists(COMPAT):
+            check_compat_exports()
     return reporter.finish()
 
 

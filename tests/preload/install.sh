@@ -20,7 +20,8 @@ all_is_there()
 {
     local file
     for file in "$lib/libhpmalloc.so" "$lib/libhpmalloc.so.0" "$lib/libhpmalloc.a" \
-        "$lib/pkgconfig/hpmalloc.pc" "$lib/cmake/hpmalloc/hpmalloc-config.cmake" \
+        "$lib/pkgconfig/hpmalloc.pc" "$lib/libhpmalloc_compat.so.0" "$lib/pkgconfig/hpmalloc_compat.pc" \
+        "$prefix/include/hpmalloc_compat.h" "$prefix/share/man/man3/hpmalloc_compat.3" "$lib/cmake/hpmalloc/hpmalloc-config.cmake" \
         "$lib/cmake/hpmalloc/hpmalloc-config-version.cmake" "$prefix/include/hpmalloc.h" \
         "$prefix/bin/hpprof" "$prefix/share/man/man1/hpprof.1" "$prefix/share/man/man3/hpmalloc.3"; do
         [ -e "$root$file" ] || {
@@ -37,19 +38,6 @@ needs_libc_only()
     is "${PIPESTATUS[2]}" 1
 }
 
-cat >"$work/program.c" <<'END'
-#include <hpmalloc.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-int main(int count, char **arguments)
-{
-    for (int i = 0; i < 3000; i++)
-        memset(malloc(1000), count, 1000);
-    printf("%s %d\n", hpm_version(), hpm_profile_dump(HPM_PROFILE_HEAP, HPM_FORMAT_TEXT, arguments[1]));
-    return 0;
-}
-END
 cat >"$work/program.cpp" <<'END'
 #include <hpmalloc.h>
 #include <iostream>
@@ -78,7 +66,12 @@ END
 # The installed paths begin with the prefix, and the files lie under another root.
 flags()
 {
-    PKG_CONFIG_PATH=$root$lib/pkgconfig PKG_CONFIG_SYSROOT_DIR=$root pkg-config "$@" hpmalloc
+    flags_of hpmalloc "$@"
+}
+
+flags_of()
+{
+    PKG_CONFIG_PATH=$root$lib/pkgconfig PKG_CONFIG_SYSROOT_DIR=$root pkg-config "${@:2}" "$1"
 }
 
 runs_and_dumps()
@@ -94,8 +87,15 @@ runs_and_dumps()
 # shellcheck disable=SC2046
 pkg_config_links_it()
 {
-    "${CC:-cc}" -o "$work/program" "$work/program.c" $(flags --cflags --libs) &&
+    "${CC:-cc}" -o "$work/program" "$top_srcdir/tests/consumer/program.c" $(flags --cflags --libs) &&
         runs_and_dumps "$(flags --modversion) 0" && ldd "$work/program" | grep -q libhpmalloc
+}
+
+# shellcheck disable=SC2046
+pkg_config_links_compat()
+{
+    "${CC:-cc}" -DWEAK= -o "$work/program" "$top_srcdir/tests/compat/mimalloc_program.c" \
+        $(flags_of hpmalloc_compat --cflags --libs) && LD_LIBRARY_PATH=$root$lib timeout 20 "$work/program"
 }
 
 is_static()
@@ -106,7 +106,7 @@ is_static()
 # shellcheck disable=SC2046
 a_static_program_of_c()
 {
-    "${CC:-cc}" -static -o "$work/program" "$work/program.c" $(flags --cflags) \
+    "${CC:-cc}" -static -o "$work/program" "$top_srcdir/tests/consumer/program.c" $(flags --cflags) \
         "$root$lib/libhpmalloc.a" -lpthread && is_static &&
         runs_and_dumps "$(flags --modversion) 0"
 }
@@ -118,17 +118,45 @@ a_static_program_of_cpp()
         "$root$lib/libhpmalloc.a" -lpthread && is_static && runs_and_dumps "1 0"
 }
 
-cmake_finds_it()
+# consumed KIND: the program that a build system made in $work/KIND.
+consumed()
 {
-    mkdir -p "$work/cmake"
-    cat >"$work/cmake/CMakeLists.txt" <<END
-cmake_minimum_required(VERSION 3.10)
-project(test C)
-find_package(hpmalloc 0.1 REQUIRED)
-message(STATUS "found \${hpmalloc_VERSION}")
-END
-    cmake -S "$work/cmake" -B "$work/cmake/build" -DCMAKE_PREFIX_PATH="$root$prefix" \
-        -Dhpmalloc_DIR="$root$lib/cmake/hpmalloc" | grep 'found [0-9]'
+    cp "$1" "$work/program" && runs_and_dumps "$(flags --modversion) 0" &&
+        case $1 in
+        */shared) readelf -d "$work/program" | grep 'libhpmalloc\.so\.0' ;;
+        *) ! readelf -d "$work/program" | grep libhpmalloc && nm "$work/program" | grep ' T hpm_malloc$' ;;
+        esac
+}
+
+cmake_project_builds()
+{
+    cmake -S "$top_srcdir/tests/consumer" -B "$work/cmake" -DCMAKE_PREFIX_PATH="$root$prefix" \
+        -Dhpmalloc_DIR="$root$lib/cmake/hpmalloc" && cmake --build "$work/cmake"
+}
+
+meson_project_builds()
+{
+    PKG_CONFIG_PATH=$root$lib/pkgconfig PKG_CONFIG_SYSROOT_DIR=$root \
+        meson setup "$work/meson" "$top_srcdir/tests/consumer" && ninja -C "$work/meson"
+}
+
+# consumer NAME PROGRAM BUILD
+consumer()
+{
+    has "$2" || {
+        skip "a project of $1 builds with the installed package" "there is no $2"
+        return
+    }
+    check "a project of $1 builds with the installed package" "$3"
+    check "its shared program runs and dumps: $1" consumed "$work/$2/shared"
+    check "its program with the library inside runs and dumps: $1" consumed "$work/$2/static"
+}
+
+static_flags_bring_all()
+{
+    local words
+    words=" $(flags --static --libs) "
+    [[ $words == *" -lhpmalloc "* && $words == *" -lpthread "* ]] || is "$words" "-lhpmalloc -lpthread"
 }
 
 installed_hpprof_finds_its_library()
@@ -145,15 +173,15 @@ else
 fi
 if has pkg-config; then
     check "a program built by pkg-config's flags runs and dumps" pkg_config_links_it
+    check "a program for mimalloc links with the compat library by pkg-config's flags" pkg_config_links_compat
+    check "pkg-config --static names what an archive needs" static_flags_bring_all
     check "a static program of C runs and dumps" a_static_program_of_c
     check "a static program of C++ runs, throws and dumps" a_static_program_of_cpp
 else
     skip "a program built by pkg-config's flags runs and dumps" "there is no pkg-config"
 fi
-if has cmake; then
-    check "cmake finds the package" cmake_finds_it
-else
-    skip "cmake finds the package" "there is no cmake"
-fi
+consumer CMake cmake cmake_project_builds
+! has cmake || check "a program for mimalloc runs, linked by CMake" env LD_LIBRARY_PATH="$root$lib" "$work/cmake/compat"
+consumer Meson meson meson_project_builds
 check "the installed hpprof finds the installed library" installed_hpprof_finds_its_library
 finish
