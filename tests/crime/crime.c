@@ -157,6 +157,58 @@ static void free_far_inside_huge(void)
     free_inside(40000000, 20000000);
 }
 
+static void free_misaligned(void)
+{
+    free_inside(64, 1);
+}
+
+static void free_misaligned_by_half(void)
+{
+    free_inside(64, 8);
+}
+
+static void free_misaligned_large(void)
+{
+    free_inside(100000, 1);
+}
+
+static void free_large_again_in_thread(void)
+{
+    pthread_t thread;
+    void *block = announce(allocate(100000));
+    pthread_create(&thread, NULL, release_in_thread, block);
+    pthread_join(thread, NULL);
+    release(block);
+}
+
+static void free_wild(void)
+{
+    release(announce((void *)0x123456789ab0));
+}
+
+/* No address at all: the processor takes it for none. */
+static void free_text(void)
+{
+    release(announce((void *)0x4141414141414140));
+}
+
+static void free_code(void)
+{
+    release(announce((void *)(uintptr_t)free_text));
+}
+
+/* What another allocator gave, here the C library's own. */
+#ifdef __GLIBC__
+extern void *__libc_malloc(size_t bytes);
+#else
+#define __libc_malloc(bytes) mmap(NULL, bytes, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
+#endif
+
+static void free_foreign(void)
+{
+    release(announce(__libc_malloc(64)));
+}
+
 static void free_stack(void)
 {
     char local[64];
@@ -216,6 +268,49 @@ static void resize_inside_large(void)
     resize(announce(block + 8192), 200000);
 }
 
+static void resize_misaligned(void)
+{
+    char *block = allocate(64);
+    resize(announce(block + 1), 1000);
+}
+
+static void resize_stack(void)
+{
+    char local[64];
+    resize(announce(local + (16 - (uintptr_t)local % 16)), 1000);
+}
+
+static void resize_wild(void)
+{
+    resize(announce((void *)0x123456789ab0), 1000);
+}
+
+static void resize_inside_huge(void)
+{
+    char *block = allocate(40000000);
+    resize(announce(block + 4096), 50000000);
+}
+
+static void resize_freed_huge(void)
+{
+    void *block = announce(allocate(40000000));
+    release(block);
+    resize(block, 50000000);
+}
+
+static void measure_freed_large(void)
+{
+    void *block = announce(allocate(100000));
+    release(block);
+    measure(block);
+}
+
+static void measure_inside_large(void)
+{
+    char *block = allocate(100000);
+    measure(announce(block + 4096));
+}
+
 static void measure_global(void)
 {
     measure(announce(global));
@@ -257,6 +352,21 @@ static const struct {
     CRIME(resize_inside_small),
     CRIME(resize_inside_large),
     CRIME(measure_global),
+    CRIME(free_misaligned),
+    CRIME(free_misaligned_by_half),
+    CRIME(free_misaligned_large),
+    CRIME(free_large_again_in_thread),
+    CRIME(free_wild),
+    CRIME(free_text),
+    CRIME(free_code),
+    CRIME(free_foreign),
+    CRIME(resize_misaligned),
+    CRIME(resize_stack),
+    CRIME(resize_wild),
+    CRIME(resize_inside_huge),
+    CRIME(resize_freed_huge),
+    CRIME(measure_freed_large),
+    CRIME(measure_inside_large),
     CRIME(no_crime),
 };
 

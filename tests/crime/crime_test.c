@@ -151,6 +151,33 @@ TEST(crime, a_pointer_into_a_huge_block)
     check_found("free_far_inside_huge", "512k", NOT_OURS);
 }
 
+TEST(crime, a_pointer_that_is_not_aligned)
+{
+    check_found("free_misaligned", "0", "free of %s: it points 1 bytes into an object of 64 bytes");
+    check_found("free_misaligned", "1", "free of %s: it points 1 bytes into an object of 64 bytes");
+    check_found("free_misaligned_by_half", "512k",
+                "free of %s: it points 8 bytes into an object of 64 bytes");
+    check_found("free_misaligned_large", "512k",
+                "free of %s: it points 1 bytes into a block of 106496 bytes");
+}
+
+TEST(crime, a_large_block_freed_again_by_another_thread)
+{
+    check_found("free_large_again_in_thread", "512k", MEMORY_IS_FREE);
+}
+
+TEST(crime, a_pointer_to_nowhere)
+{
+    check_found("free_wild", "512k", NOT_OURS);
+    check_found("free_text", "512k", NOT_OURS);
+    check_found("free_code", "512k", NOT_OURS);
+}
+
+TEST(crime, a_block_of_another_allocator)
+{
+    check_found("free_foreign", "512k", NOT_OURS);
+}
+
 TEST(crime, a_pointer_to_the_stack)
 {
     check_found("free_stack", "512k", NOT_OURS);
@@ -176,6 +203,12 @@ TEST(crime, realloc_of_what_is_not_ours)
     check_found("resize_global", "512k", NOT_OURS);
 }
 
+TEST(crime, realloc_of_a_pointer_to_the_stack_or_to_nowhere)
+{
+    check_found("resize_stack", "512k", NOT_OURS);
+    check_found("resize_wild", "512k", NOT_OURS);
+}
+
 TEST(crime, realloc_of_a_freed_small_block)
 {
     check_found("resize_freed_small", "0", DOUBLE_FREE);
@@ -186,6 +219,7 @@ TEST(crime, realloc_of_a_freed_small_block)
 TEST(crime, realloc_of_a_freed_large_block)
 {
     check_found("resize_freed_large", "512k", MEMORY_IS_FREE);
+    check_found("resize_freed_huge", "512k", NOT_OURS);
 }
 
 TEST(crime, realloc_of_a_pointer_into_a_block)
@@ -194,9 +228,20 @@ TEST(crime, realloc_of_a_pointer_into_a_block)
                 "free of %s: it points 16 bytes into an object of 64 bytes");
     check_found("resize_inside_large", "0",
                 "free of %s: it points 8192 bytes into a block of 106496 bytes");
+    check_found("resize_inside_huge", "0",
+                "free of %s: it points 4096 bytes into a block of 40001536 bytes");
+    check_found("resize_misaligned", "512k",
+                "free of %s: it points 1 bytes into an object of 64 bytes");
 }
 
 TEST(crime, asking_for_the_size_of_what_is_not_ours)
 {
     check_found("measure_global", "512k", NOT_OURS);
+}
+
+TEST(crime, asking_for_the_size_of_what_is_freed_or_inside_a_block)
+{
+    check_found("measure_freed_large", "512k", MEMORY_IS_FREE);
+    check_found("measure_inside_large", "512k",
+                "free of %s: it points 4096 bytes into a block of 106496 bytes");
 }
