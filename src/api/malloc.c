@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "api/guarding.h"
 #include "api/lifecycle.h"
 #include "api/probes.h"
 #include "api/sampling.h"
@@ -46,13 +47,13 @@ HPM_API static void *alloc_single(unsigned class)
 }
 
 /* Fills a list that the thread's own frees cannot fill. */
-HPM_API_SLOW static void *fill(size_t bytes, unsigned class)
+HPM_API_SLOW static void *fill(size_t bytes, unsigned class, size_t alignment)
 {
     struct thread *thread = lifecycle_thread();
     if (unlikely(thread == NULL))
         return alloc_single(class);
     if (thread->cache.lists[class].allowance <= 0 || sampling_is_void(&thread->cache)) {
-        void *sample = sampling_renew(thread, class, bytes);
+        void *sample = sampling_renew(thread, class, bytes, alignment);
         if (sample != NULL)
             return sample;
     }
@@ -61,7 +62,7 @@ HPM_API_SLOW static void *fill(size_t bytes, unsigned class)
 }
 
 /* The list ran dry: that is when a sample may be due, and when the list is filled again. */
-HPM_API static inline void *refill(size_t bytes, unsigned code)
+HPM_API static inline void *refill(size_t bytes, unsigned code, size_t alignment)
 {
     struct tcache *cache = tcache_self;
     if (likely(!sampling_is_void(cache))) {
@@ -69,17 +70,17 @@ HPM_API static inline void *refill(size_t bytes, unsigned code)
         if (likely(object != NULL))
             return object;
     }
-    return fill(bytes, sizeclass_from_code(code));
+    return fill(bytes, sizeclass_from_code(code), alignment);
 }
 
 HPM_API_SLOW void *malloc_slow(size_t bytes)
 {
-    return refill(bytes, sizeclass_code_of(bytes));
+    return refill(bytes, sizeclass_code_of(bytes), OBJECT_ALIGNMENT);
 }
 
-HPM_API_SLOW static void *refill_aligned(size_t bytes, unsigned code)
+HPM_API_SLOW static void *refill_aligned(size_t bytes, unsigned code, size_t alignment)
 {
-    return refill(bytes, code);
+    return refill(bytes, code, alignment);
 }
 
 HPM_API static sample_tag sample_large(struct thread *thread, const struct span *span, size_t bytes)
@@ -133,24 +134,30 @@ HPM_EXPORT HPM_API void *hpm_calloc(size_t count, size_t size)
     return likely(object != NULL) ? memset(object, 0, bytes) : NULL;
 }
 
+static bool is_large(const struct span *span)
+{
+    return span->kind == SPAN_LARGE || span->kind == SPAN_HUGE;
+}
+
 static HPM_COLD void die_of_pointer(const void *address, const struct span *span)
 {
     if (span == NULL)
         die("free of %p: not allocated by hpmalloc, or freed and gone", address);
-    if (span->kind == SPAN_LARGE || span->kind == SPAN_HUGE)
+    if (is_large(span))
         die("free of %p: it points %zu bytes into a block of %zu bytes", address,
             (size_t)((const char *)address - span->start), large_usable_bytes(span));
     die("double free of %p: its memory is free already", address);
 }
 
-/* The span of a large block or sampled object that begins at the address; dies of any other. */
+/* The span of a large block, or a sampled or guarded object, that begins at the address, which the room
+ * of these has to see; dies of any other. */
 static struct span *get_special(const void *address)
 {
     struct span *span = pagemap_find(address);
     if (likely(span != NULL)) {
-        if (span->kind == SPAN_TAGGED_SLAB)
+        if (span->kind == SPAN_TAGGED_SLAB || span->kind == SPAN_GUARDED)
             return span;
-        if ((span->kind == SPAN_LARGE || span->kind == SPAN_HUGE) && address == span->start)
+        if (is_large(span) && address == span->start)
             return span;
     }
     die_of_pointer(address, span);
@@ -174,6 +181,8 @@ static void free_special(void *address)
         tell_of_free(address, tag);
         central_put_tagged(span, address);
         profile_forget(tag);
+    } else if (span->kind == SPAN_GUARDED) {
+        profile_forget(guarding_free(address));
     } else {
         tell_of_free(address, span->tag);
         profile_forget(span->tag);
@@ -206,7 +215,7 @@ HPM_COLD void free_marked(void *address, unsigned code)
     tcache_push(tcache_list_of(tcache_self, code), address);
 }
 
-HPM_NOINLINE void free_slow(void *address, unsigned code)
+HPM_API_SLOW void free_slow(void *address, unsigned code)
 {
     unsigned class = sizeclass_from_code(code);
     struct tcache *before = tcache_self;
@@ -235,8 +244,10 @@ size_t malloc_usable_bytes(const void *address)
     if (likely(code != 0))
         return sizeclass_bytes(sizeclass_from_code(code));
     struct span *span = get_special(address);
-    if (span->kind != SPAN_TAGGED_SLAB)
+    if (is_large(span))
         return large_usable_bytes(span);
+    if (span->kind == SPAN_GUARDED)
+        return guarding_usable_bytes(address);
     if (unlikely(central_holds(span, address)))
         slab_die_of_double_free(address, span->class);
     return sizeclass_bytes(span->class);
@@ -295,9 +306,8 @@ HPM_API_SLOW static void *realloc_slow(void *address, size_t bytes)
         struct span *span = get_special(address);
         if (span->kind == SPAN_TAGGED_SLAB ? fits(bytes, usable) : fills(span, bytes))
             return address;
-        void *resized = span->kind != SPAN_TAGGED_SLAB && bytes > SMALL_MAX_BYTES
-                            ? resize_large(span, bytes)
-                            : NULL;
+        void *resized =
+            is_large(span) && bytes > SMALL_MAX_BYTES ? resize_large(span, bytes) : NULL;
         if (resized != NULL)
             return resized;
     }
@@ -328,7 +338,7 @@ HPM_API_SLOW void *malloc_aligned(size_t bytes, size_t alignment)
     if (code == 0)
         return malloc_large_aligned(bytes, alignment);
     void *object = tcache_pop(tcache_list_of(tcache_self, code));
-    return likely(object != NULL) ? object : refill_aligned(bytes, code);
+    return likely(object != NULL) ? object : refill_aligned(bytes, code, alignment);
 }
 
 HPM_EXPORT HPM_API void *hpm_aligned_alloc(size_t alignment, size_t bytes)

@@ -152,6 +152,15 @@ const struct option option_table[OPTION_COUNT] = {
                         .accepted = "a pattern of at most 4000 characters",
                         .help = "dump, serve and print only in programs whose name matches this "
                                 "pattern (redis-*)"},
+    [OPTION_GUARD] = {.name = "GUARD",
+                      .kind = OPTION_WHOLE,
+                      .min = 1,
+                      .max = 1000000000,
+                      .nothing = "off",
+                      .initial = "off",
+                      .accepted = "a number from 1 to 1000000000, or off",
+                      .help = "put one in N samples between guard pages, where what is done beside "
+                              "it or after it was freed ends the program with a report"},
     [OPTION_STATS] = {.name = "STATS",
                       .kind = OPTION_CHOICE,
                       .choices = "off text json",

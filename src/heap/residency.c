@@ -15,6 +15,7 @@ static size_t *kind_bytes(struct residency *residency, unsigned kind)
         return &residency->slab_bytes;
     case SPAN_LARGE:
     case SPAN_HUGE:
+    case SPAN_GUARDED:
         return &residency->large_bytes;
     default:
         return &residency->free_bytes;

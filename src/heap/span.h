@@ -16,6 +16,7 @@ enum span_kind {
     SPAN_TAGGED_SLAB, // objects of one class, each with a tag; class 0 in the page map
     SPAN_LARGE,       // one block
     SPAN_HUGE,        // one block in a mapping of its own
+    SPAN_GUARDED,     // the pool of heap/guard
 };
 
 struct span {

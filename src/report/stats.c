@@ -6,6 +6,7 @@
 #include "base/meta.h"
 #include "base/os.h"
 #include "heap/central.h"
+#include "heap/guard.h"
 #include "heap/large.h"
 #include "heap/pageheap.h"
 #include "heap/residency.h"
@@ -88,6 +89,17 @@ static void collect_large(struct hpm_stats *stats)
     stats->live_bytes = stats->live_small_bytes + stats->live_large_bytes;
 }
 
+/* They are charged as if they lay among others of their size; what their pages take besides is
+ * free memory. */
+static void collect_guarded(struct hpm_stats *stats)
+{
+    struct guard_stats guard;
+    guard_stats_get(&guard);
+    stats->live_large_bytes += guard.live_bytes;
+    stats->live_objects += guard.live_objects;
+    stats->live_bytes += guard.live_bytes;
+}
+
 /* Of a kind of memory, what is in use and what is resident are known: the difference is free, or
  * was handed out and never touched. */
 static void settle(uint64_t used, uint64_t resident, uint64_t *free, uint64_t *untouched)
@@ -113,6 +125,7 @@ static size_t count_heap(struct hpm_stats *stats)
     *stats = (struct hpm_stats){.residency_assumed = 1};
     size_t slab_bytes = collect_classes(stats);
     collect_large(stats);
+    collect_guarded(stats);
     collect_pages(stats);
     return slab_bytes;
 }

@@ -1,48 +1,6 @@
 /* Each crime ends with one line that says what was done, and abort(). */
 #define _GNU_SOURCE
-#include <fcntl.h>
-
-#include "dies.h"
-#include "tap.h"
-
-/* What a program printed, and how it ended. */
-struct ending {
-    char address[64], said[4096];
-    int status;
-};
-
-static void exec_crime(const char *name, const char *interval, const int *out, const int *errors)
-{
-    dup2(out[1], STDOUT_FILENO);
-    dup2(errors[1], STDERR_FILENO);
-    close(out[0]);
-    close(errors[0]);
-    setenv("HPMALLOC_SAMPLE_INTERVAL", interval, 1);
-    alarm(60);
-    execl(CRIME_PATH, CRIME_PATH, name, (char *)NULL);
-    _exit(127);
-}
-
-static struct ending commit(const char *name, const char *interval)
-{
-    struct ending ending;
-    int out[2], errors[2];
-    if (pipe2(out, O_CLOEXEC) != 0 || pipe2(errors, O_CLOEXEC) != 0)
-        abort();
-    fflush(NULL);
-    pid_t child = fork();
-    if (child == 0)
-        exec_crime(name, interval, out, errors);
-    close(out[1]);
-    close(errors[1]);
-    tap_read_all(out[0], ending.address, sizeof(ending.address));
-    tap_read_all(errors[0], ending.said, sizeof(ending.said));
-    close(out[0]);
-    close(errors[0]);
-    waitpid(child, &ending.status, 0);
-    ending.address[strcspn(ending.address, "\n")] = '\0';
-    return ending;
-}
+#include "crime/ending.h"
 
 #pragma GCC diagnostic ignored "-Wformat-nonliteral"
 static bool says(const struct ending *ending, const char *line)
@@ -57,7 +15,7 @@ static bool says(const struct ending *ending, const char *line)
 static void check_found_as(const char *name, const char *interval, const char *line,
                            const char *other)
 {
-    struct ending ending = commit(name, interval);
+    struct ending ending = commit(name, (const char *[]){"HPMALLOC_SAMPLE_INTERVAL", interval, NULL});
     if (!WIFSIGNALED(ending.status) || WTERMSIG(ending.status) != SIGABRT)
         tap_fail(__FILE__, __LINE__, "%s: wait status %#x, not SIGABRT", name, ending.status);
     if (!says(&ending, line) && !says(&ending, other))
@@ -76,7 +34,7 @@ static void check_found(const char *name, const char *interval, const char *line
 
 TEST(crime, an_innocent_program_ends_in_silence)
 {
-    struct ending ending = commit("no_crime", "512k");
+    struct ending ending = commit("no_crime", (const char *[]){NULL});
     CHECK_EQUAL(ending.status, 0);
     CHECK_TEXT(ending.said, "");
 }
