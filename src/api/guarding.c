@@ -5,6 +5,8 @@
 #include "api/probes.h"
 #include "base/print.h"
 #include "heap/guard.h"
+#include "heap/pagemap.h"
+#include "heap/span.h"
 #include "prof/unwind.h"
 #include "report/crime.h"
 
@@ -180,11 +182,30 @@ static void drop_innermost(struct trace *trace)
     trace->depth -= trace->depth != 0;
 }
 
+/* A block of heap/hardened, freed and closed: who freed it is not kept. */
+HPM_API static void explain_block(const char *address, const char *access)
+{
+    char line[LINE_BYTES];
+    const struct span *span = pagemap_find(address);
+    if (span == NULL || span->kind != SPAN_QUARANTINED)
+        return;
+    print_format(line, LINE_BYTES, "use after free at %p: %s %zu bytes into %p, freed block",
+                 address, access, (size_t)(address - span->start), span->start);
+    remember(&crime);
+    drop_innermost(&crime);
+    const struct crime_stack stack = stack_of("the access:", &crime);
+    crime_report(line, &stack, 1);
+}
+
 HPM_API void guarding_explain_fault(const void *address, const char *access)
 {
     struct guard_object object;
     char line[LINE_BYTES];
-    if (!guard_find(address, &object) || !guard_accuse(&object))
+    if (!guard_find(address, &object)) {
+        explain_block(address, access);
+        return;
+    }
+    if (!guard_accuse(&object))
         return;
     describe_fault(line, address, access, &object);
     remember(&crime);

@@ -15,6 +15,7 @@
 #include "base/os.h"
 #include "base/print.h"
 #include "heap/guard.h"
+#include "heap/hardened.h"
 #include "heap/pageheap.h"
 #include "heap/pagemap.h"
 #include "hpmalloc.h"
@@ -64,6 +65,8 @@ static bool set_up_heap_locked(void)
     if (pthread_key_create(&thread_key, end_thread) != 0 || !pagemap_init())
         return false;
     atomic_store_explicit(&next_seed, os_random_u64(), memory_order_relaxed);
+    if (options_want_hardened())
+        hardened_start();
     /* Release: pairs with the acquire in set_up_heap. */
     atomic_store_explicit(&is_heap_ready, true, memory_order_release);
     return true;
@@ -124,6 +127,7 @@ static void fork_prepare(void)
     tcache_fork_prepare();
     central_fork_prepare();
     guard_fork_prepare();
+    hardened_fork_prepare();
     pageheap_fork_prepare();
     profile_fork_prepare();
     meta_fork_prepare();
@@ -136,6 +140,7 @@ static void fork_parent(void)
     meta_fork_parent();
     profile_fork_parent();
     pageheap_fork_parent();
+    hardened_fork_parent();
     guard_fork_parent();
     central_fork_parent();
     tcache_fork_parent();
@@ -152,6 +157,7 @@ static void fork_child(void)
     meta_fork_child();
     profile_fork_child();
     pageheap_fork_child();
+    hardened_fork_child();
     guard_fork_child();
     central_fork_child();
     tcache_fork_child();
@@ -215,8 +221,11 @@ static void start_profiler(void)
 
 static void start_guarding(void)
 {
-    guarding_init(option_number(OPTION_GUARD));
-    if (option_number(OPTION_GUARD) != 0)
+    uint64_t share = option_number(OPTION_GUARD);
+    if (share == 0 && hardened_is_on())
+        share = 1;
+    guarding_init(share);
+    if (share != 0)
         faults_watch();
 }
 
@@ -244,6 +253,7 @@ __attribute__((destructor)) static void stop_library(void)
 {
     if (tcache_self != &tcache_none)
         tcache_check(tcache_self);
+    hardened_check_all();
     http_stop();
     keeper_stop();
     if (option_number(OPTION_DUMP_AT_EXIT) != 0 && options_program_matches(NULL))

@@ -5,10 +5,12 @@
 #include <string.h>
 
 #include "api/guarding.h"
+#include "api/hardening.h"
 #include "api/lifecycle.h"
 #include "api/probes.h"
 #include "api/sampling.h"
 #include "base/print.h"
+#include "heap/hardened.h"
 #include "heap/large.h"
 #include "hpmalloc.h"
 
@@ -24,11 +26,10 @@ HPM_EXPORT HPM_API void hpm_free(void *address)
 
 HPM_EXPORT HPM_API void hpm_free_sized(void *address, size_t bytes)
 {
-    (void)bytes;
-    free_fast(address);
+    free_fast_sized(address, bytes, HARDENING_NO_ALIGNMENT);
 }
 
-static void *out_of_memory(void)
+void *malloc_none(void)
 {
     errno = ENOMEM;
     return NULL;
@@ -39,7 +40,7 @@ HPM_API static void *alloc_single(unsigned class)
 {
     struct batch batch = central_take(tcache_self->shard, class, 1);
     if (batch.count == 0)
-        return out_of_memory();
+        return malloc_none();
     struct batch rest = {batch.head->next, batch.count - 1};
     central_put(class, rest);
     batch.head->mark = 0;
@@ -50,6 +51,8 @@ HPM_API static void *alloc_single(unsigned class)
 HPM_API_SLOW static void *fill(size_t bytes, unsigned class, size_t alignment)
 {
     struct thread *thread = lifecycle_thread();
+    if (hardened_is_on())
+        return hardening_alloc(thread, bytes, alignment);
     if (unlikely(thread == NULL))
         return alloc_single(class);
     if (thread->cache.lists[class].allowance <= 0 || sampling_is_void(&thread->cache)) {
@@ -58,7 +61,7 @@ HPM_API_SLOW static void *fill(size_t bytes, unsigned class, size_t alignment)
             return sample;
     }
     void *object = tcache_refill(&thread->cache, class);
-    return likely(object != NULL) ? object : out_of_memory();
+    return likely(object != NULL) ? object : malloc_none();
 }
 
 /* The list ran dry: that is when a sample may be due, and when the list is filled again. */
@@ -91,9 +94,14 @@ HPM_API static sample_tag sample_large(struct thread *thread, const struct span 
 HPM_API static struct span *alloc_large(size_t bytes, size_t alignment, bool *is_zeroed)
 {
     struct thread *thread = lifecycle_thread();
-    struct span *span = large_alloc(bytes, alignment, is_zeroed);
+    size_t canary_bytes = hardened_is_on() ? CANARY_MIN_BYTES : 0;
+    if (bytes > SIZE_MAX / 2)
+        return malloc_none();
+    struct span *span = large_alloc(bytes + canary_bytes, alignment, is_zeroed);
     if (span == NULL)
-        return out_of_memory();
+        return malloc_none();
+    if (canary_bytes != 0)
+        hardened_seal_large(span, bytes);
     span->tag = sample_large(thread, span, bytes);
     return span;
 }
@@ -127,7 +135,7 @@ HPM_EXPORT HPM_API void *hpm_calloc(size_t count, size_t size)
 {
     size_t bytes;
     if (unlikely(__builtin_mul_overflow(count, size, &bytes)))
-        return out_of_memory();
+        return malloc_none();
     if (unlikely(bytes > SMALL_MAX_BYTES))
         return calloc_large(bytes);
     void *object = malloc_fast(bytes);
@@ -139,23 +147,30 @@ static bool is_large(const struct span *span)
     return span->kind == SPAN_LARGE || span->kind == SPAN_HUGE;
 }
 
+/* What the program may use of it: all, but for a canary. */
+static size_t block_bytes(const struct span *span)
+{
+    return large_usable_bytes(span) - span->canary_bytes;
+}
+
 static HPM_COLD void die_of_pointer(const void *address, const struct span *span)
 {
     if (span == NULL)
         die("free of %p: not allocated by hpmalloc, or freed and gone", address);
     if (is_large(span))
         die("free of %p: it points %zu bytes into a block of %zu bytes", address,
-            (size_t)((const char *)address - span->start), large_usable_bytes(span));
+            (size_t)((const char *)address - span->start), block_bytes(span));
     die("double free of %p: its memory is free already", address);
 }
 
-/* The span of a large block, or a sampled or guarded object, that begins at the address, which the room
+/* The span of a large block, or a sampled, guarded or hardened object, that begins at the address, which the room
  * of these has to see; dies of any other. */
 static struct span *get_special(const void *address)
 {
     struct span *span = pagemap_find(address);
     if (likely(span != NULL)) {
-        if (span->kind == SPAN_TAGGED_SLAB || span->kind == SPAN_GUARDED)
+        if (span->kind == SPAN_TAGGED_SLAB || span->kind == SPAN_GUARDED ||
+            span->kind == SPAN_HARDENED)
             return span;
         if (is_large(span) && address == span->start)
             return span;
@@ -171,6 +186,16 @@ static void tell_of_free(const void *address, sample_tag tag)
         probe_free(address);
 }
 
+static void free_block(struct span *span)
+{
+    tell_of_free(span->start, span->tag);
+    profile_forget(span->tag);
+    if (hardened_is_on())
+        hardened_free_large(span);
+    else
+        large_free(span);
+}
+
 static void free_special(void *address)
 {
     if (address == NULL)
@@ -183,10 +208,10 @@ static void free_special(void *address)
         profile_forget(tag);
     } else if (span->kind == SPAN_GUARDED) {
         profile_forget(guarding_free(address));
+    } else if (span->kind == SPAN_HARDENED) {
+        hardening_free(span, address);
     } else {
-        tell_of_free(address, span->tag);
-        profile_forget(span->tag);
-        large_free(span);
+        free_block(span);
     }
 }
 
@@ -238,6 +263,13 @@ HPM_API_SLOW void free_slow(void *address, unsigned code)
     }
 }
 
+HPM_COLD void free_slow_sized(void *address, unsigned code, size_t bytes, size_t alignment)
+{
+    if (code == 0)
+        hardening_check_sized(address, bytes, alignment);
+    free_slow(address, code);
+}
+
 size_t malloc_usable_bytes(const void *address)
 {
     unsigned code = pagemap_code_of(address);
@@ -245,7 +277,9 @@ size_t malloc_usable_bytes(const void *address)
         return sizeclass_bytes(sizeclass_from_code(code));
     struct span *span = get_special(address);
     if (is_large(span))
-        return large_usable_bytes(span);
+        return block_bytes(span);
+    if (span->kind == SPAN_HARDENED)
+        return hardened_get(span, address).bytes;
     if (span->kind == SPAN_GUARDED)
         return guarding_usable_bytes(address);
     if (unlikely(central_holds(span, address)))
@@ -260,6 +294,8 @@ HPM_EXPORT size_t hpm_usable_size(const void *address)
 
 HPM_EXPORT size_t hpm_nallocx(size_t bytes)
 {
+    if (hardened_is_on())
+        return bytes <= PTRDIFF_MAX ? bytes : 0;
     if (bytes <= SMALL_MAX_BYTES)
         return sizeclass_bytes(sizeclass_from_code(sizeclass_code_of(bytes)));
     size_t charged = large_charged_bytes(bytes);
@@ -291,6 +327,17 @@ static bool fills(const struct span *span, size_t bytes)
     return span->kind == SPAN_LARGE && pages_for(bytes) == span->pages;
 }
 
+/* NULL: it has to be moved. */
+HPM_API static void *resize_special(struct span *span, void *address, size_t usable, size_t bytes)
+{
+    if (is_large(span)) {
+        if (fills(span, bytes))
+            return address;
+        return bytes > SMALL_MAX_BYTES ? resize_large(span, bytes) : NULL;
+    }
+    return span->kind == SPAN_TAGGED_SLAB && fits(bytes, usable) ? address : NULL;
+}
+
 HPM_API_SLOW static void *realloc_slow(void *address, size_t bytes)
 {
     if (bytes == 0) {
@@ -302,12 +349,8 @@ HPM_API_SLOW static void *realloc_slow(void *address, size_t bytes)
     if (code != 0) {
         central_check(address, sizeclass_from_code(code));
         check_mark(address, sizeclass_from_code(code));
-    } else {
-        struct span *span = get_special(address);
-        if (span->kind == SPAN_TAGGED_SLAB ? fits(bytes, usable) : fills(span, bytes))
-            return address;
-        void *resized =
-            is_large(span) && bytes > SMALL_MAX_BYTES ? resize_large(span, bytes) : NULL;
+    } else if (!hardened_is_on()) {
+        void *resized = resize_special(get_special(address), address, usable, bytes);
         if (resized != NULL)
             return resized;
     }

@@ -3,6 +3,7 @@
 #include "api/guarding.h"
 #include "api/probes.h"
 #include "prof/budget.h"
+#include "heap/hardened.h"
 #include "prof/cost.h"
 
 #ifndef HPM_NO_PROFILING
@@ -25,6 +26,8 @@ HPM_API static void *place_sample(struct thread *thread, unsigned class, size_t 
                                   size_t alignment, sample_tag tag)
 {
     void *object = guarding_alloc(thread, class, bytes, alignment, tag);
+    if (object == NULL && hardened_is_on())
+        return hardened_alloc(bytes, alignment, class, tag);
     return object != NULL ? object : central_take_tagged(tcache_self->shard, class, tag);
 }
 

@@ -20,6 +20,7 @@ enum lock_rank {
     LOCK_SHARDS,
     LOCK_CENTRAL,
     LOCK_GUARD,
+    LOCK_HARDENED,
     LOCK_PAGEHEAP,
     LOCK_UNWIND,
     LOCK_RECORD,

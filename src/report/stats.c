@@ -7,6 +7,7 @@
 #include "base/os.h"
 #include "heap/central.h"
 #include "heap/guard.h"
+#include "heap/hardened.h"
 #include "heap/large.h"
 #include "heap/pageheap.h"
 #include "heap/residency.h"
@@ -24,20 +25,24 @@ bool stats_collect_class(unsigned number, struct hpm_class_stats *stats)
     size_t cached;
     if (number >= SIZECLASS_COUNT - 1)
         return false;
+    struct hardened_stats hardened;
     central_stats_get(class, &central);
+    hardened_stats_get(class, &hardened);
     tcache_stats_get(class, &cached);
     size_t out = central.out_objects - min_size(central.out_objects, central.list_objects);
     cached = min_size(cached, out);
-    size_t capacity = central.slab_count * sizeclass_table[class].slab_objects;
-    size_t taken = central.out_objects + central.tagged_out_objects;
+    size_t slabs = central.slab_count + hardened.slab_count;
+    size_t capacity = slabs * sizeclass_table[class].slab_objects;
+    size_t taken = central.out_objects + central.tagged_out_objects + hardened.live_objects +
+                   hardened.quarantined_objects;
     *stats = (struct hpm_class_stats){
         .object_bytes = sizeclass_bytes(class),
-        .live_objects = out - cached + central.tagged_out_objects,
+        .live_objects = out - cached + central.tagged_out_objects + hardened.live_objects,
         .thread_cache_objects = cached,
-        .central_objects = central.list_objects,
+        .central_objects = central.list_objects + hardened.quarantined_objects,
         .slab_objects = capacity - min_size(capacity, taken),
-        .slabs = central.slab_count,
-        .slab_bytes = central.slab_bytes,
+        .slabs = slabs,
+        .slab_bytes = slabs * bytes_of_pages(sizeclass_table[class].slab_pages),
     };
     return true;
 }

@@ -2,36 +2,13 @@
  * is when the library looks at what it had no reason to look at before. */
 #define _GNU_SOURCE
 #include <pthread.h>
-#include <setjmp.h>
-#include <signal.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
+#include <stdbool.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <unistd.h>
 
-#include "hpmalloc.h"
-
-/* Through these the compiler sees no crime. */
-static void *(*volatile allocate)(size_t) = hpm_malloc;
-static void (*volatile release)(void *) = hpm_free;
-static void *(*volatile resize)(void *, size_t) = hpm_realloc;
-static size_t (*volatile measure)(const void *) = hpm_usable_size;
-
-#define HPM_CRIME_NOINLINE __attribute__((noinline))
+#include "crime/crime.h"
 
 static char global[64];
-static char alternate_stack[65536];
-
-static char *announce(void *address)
-{
-    char line[32];
-    int length = snprintf(line, sizeof(line), "%p\n", address);
-    if (write(STDOUT_FILENO, line, (size_t)length) != length)
-        abort();
-    return address;
-}
 
 static void free_twice(size_t bytes)
 {
@@ -321,185 +298,12 @@ static void measure_global(void)
     measure(announce(global));
 }
 
-/* Guarded objects lie at either end of a page: a block that ends, or begins, with one. Others stay
- * allocated. */
-static HPM_CRIME_NOINLINE char *allocate_at_page(size_t bytes, size_t end)
-{
-    for (int i = 0; i < 400; i++) {
-        char *block = allocate(bytes);
-        if (((uintptr_t)block + end) % 4096 == 0)
-            return block;
-    }
-    return NULL;
-}
-
-static char *volatile place;
-static volatile char seen;
-
-static void write_at(char *address, size_t bytes)
-{
-    place = announce(address);
-    for (size_t i = 0; i < bytes; i++)
-        place[i] = 1;
-}
-
-static void overflow_at_page_by_1(void)
-{
-    write_at(allocate_at_page(64, 64) + 64, 1);
-}
-
-static void overflow_at_page_by_2000(void)
-{
-    write_at(allocate_at_page(64, 64) + 64 + 1999, 1);
-}
-
-static void underflow_at_page_by_1(void)
-{
-    write_at(allocate_at_page(64, 0) - 1, 1);
-}
-
-static void read_past_page(void)
-{
-    place = announce(allocate_at_page(64, 64) + 64);
-    seen = *place;
-}
-
-/* The object's end is no multiple of 16: the page does not end with it. */
-static void overflow(size_t bytes, size_t by)
-{
-    char *block = announce(allocate(bytes));
-    place = block + bytes;
-    for (size_t i = 0; i < by; i++)
-        place[i] = 1;
-    release(block);
-}
-
-static void overflow_by_1(void)
-{
-    overflow(70, 1);
-}
-
-static void overflow_by_2(void)
-{
-    overflow(70, 2);
-}
-
-static void overflow_by_8(void)
-{
-    overflow(70, 8);
-}
-
-static void overflow_by_zero(void)
-{
-    char *block = announce(allocate(70));
-    place = block;
-    place[70] = 0;
-    release(block);
-}
-
-static void underflow_by_1(void)
-{
-    char *block = announce(allocate_at_page(64, 64));
-    place = block;
-    place[-1] = 1;
-    release(block);
-}
-
-static HPM_CRIME_NOINLINE char *freed_block(size_t bytes)
-{
-    char *block = allocate(bytes);
-    release(block);
-    return block;
-}
-
-static void write_after_free(void)
-{
-    write_at(freed_block(64) + 8, 1);
-}
-
-static void read_after_free(void)
-{
-    place = announce(freed_block(64) + 8);
-    seen = *place;
-}
-
-static void read_by_the_system_after_free(void)
-{
-    place = announce(freed_block(64));
-    if (write(STDOUT_FILENO, place, 8) != 8)
-        release(place);
-}
-
-static void on_fault(int number)
-{
-    static const char words[] = "the program's handler\n";
-    if (write(STDERR_FILENO, words, sizeof(words) - 1) < 0)
-        abort();
-    _exit(number);
-}
-
-static void read_after_free_with_handler(void)
-{
-    signal(SIGSEGV, on_fault);
-    read_after_free();
-}
-
-static sigjmp_buf before_fault;
-
-static void jump_back(int number, siginfo_t *info, void *context)
-{
-    (void)context;
-    if (number == SIGSEGV && info->si_addr == place)
-        siglongjmp(before_fault, 1);
-    abort();
-}
-
-/* The program lives on, and its handler is what it says it is. */
-static void read_after_free_and_live(void)
-{
-    struct sigaction action = {.sa_sigaction = jump_back, .sa_flags = SA_SIGINFO | SA_NODEFER};
-    struct sigaction before;
-    sigaction(SIGSEGV, &action, NULL);
-    if (sigsetjmp(before_fault, 1) == 0)
-        read_after_free();
-    if (sigaction(SIGSEGV, NULL, &before) != 0 || before.sa_sigaction != jump_back ||
-        before.sa_flags != action.sa_flags)
-        abort();
-}
-
-static void on_fault_on_stack(int number)
-{
-    char local;
-    uintptr_t stack = (uintptr_t)alternate_stack, at = (uintptr_t)&local;
-    _exit(at > stack && at - stack < sizeof(alternate_stack) ? number : 1);
-}
-
-static void read_after_free_on_stack(void)
-{
-    stack_t stack = {.ss_sp = alternate_stack, .ss_size = sizeof(alternate_stack)};
-    struct sigaction action = {.sa_handler = on_fault_on_stack,
-                               .sa_flags = (int)SA_RESETHAND | SA_ONSTACK};
-    sigaltstack(&stack, NULL);
-    sigaction(SIGSEGV, &action, NULL);
-    read_after_free();
-}
-
-static void wild_read(void)
-{
-    place = announce((char *)16);
-    seen = *place;
-}
-
 static void no_crime(void)
 {
     release(announce(allocate(64)));
 }
 
-#define CRIME(name) {#name, name}
-static const struct {
-    const char *name;
-    void (*commit)(void);
-} crimes[] = {
+static const struct crime calls[] = {
     CRIME(free_twice_small),
     CRIME(free_twice_beside_live),
     CRIME(free_twice_largest_small),
@@ -541,32 +345,25 @@ static const struct {
     CRIME(resize_freed_huge),
     CRIME(measure_freed_large),
     CRIME(measure_inside_large),
-    CRIME(overflow_at_page_by_1),
-    CRIME(overflow_at_page_by_2000),
-    CRIME(underflow_at_page_by_1),
-    CRIME(read_past_page),
-    CRIME(overflow_by_1),
-    CRIME(overflow_by_2),
-    CRIME(overflow_by_8),
-    CRIME(overflow_by_zero),
-    CRIME(underflow_by_1),
-    CRIME(write_after_free),
-    CRIME(read_after_free),
-    CRIME(read_by_the_system_after_free),
-    CRIME(read_after_free_with_handler),
-    CRIME(read_after_free_and_live),
-    CRIME(read_after_free_on_stack),
-    CRIME(wild_read),
     CRIME(no_crime),
 };
 
-int main(int count, char **arguments)
+static bool commit(const struct crime *crimes, size_t count, const char *name)
 {
-    for (size_t i = 0; i < sizeof(crimes) / sizeof(crimes[0]); i++) {
-        if (count == 2 && strcmp(arguments[1], crimes[i].name) == 0) {
+    for (size_t i = 0; i < count; i++) {
+        if (strcmp(name, crimes[i].name) == 0) {
             crimes[i].commit();
-            return 0;
+            return true;
         }
     }
-    return 2;
+    return false;
+}
+
+int main(int count, char **arguments)
+{
+    if (count != 2)
+        return 2;
+    bool is_known = commit(calls, sizeof(calls) / sizeof(calls[0]), arguments[1]) ||
+                    commit(accesses, access_count, arguments[1]);
+    return is_known ? 0 : 2;
 }

@@ -2,24 +2,10 @@
 #define _GNU_SOURCE
 #include "crime/ending.h"
 
-#pragma GCC diagnostic ignored "-Wformat-nonliteral"
-static bool says(const struct ending *ending, const char *line)
-{
-    char body[300], should_say[320];
-    snprintf(body, sizeof(body), line, ending->address);
-    snprintf(should_say, sizeof(should_say), "hpmalloc: %s\n", body);
-    return strcmp(ending->said, should_say) == 0;
-}
-
-/* The lines have the address as %s; `other` may be said as well. */
 static void check_found_as(const char *name, const char *interval, const char *line,
                            const char *other)
 {
-    struct ending ending = commit(name, (const char *[]){"HPMALLOC_SAMPLE_INTERVAL", interval, NULL});
-    if (!WIFSIGNALED(ending.status) || WTERMSIG(ending.status) != SIGABRT)
-        tap_fail(__FILE__, __LINE__, "%s: wait status %#x, not SIGABRT", name, ending.status);
-    if (!says(&ending, line) && !says(&ending, other))
-        tap_fail(__FILE__, __LINE__, "%s of %s said: %s", name, ending.address, ending.said);
+    ending_check(name, (const char *[]){"HPMALLOC_SAMPLE_INTERVAL", interval, NULL}, line, other);
 }
 
 static void check_found(const char *name, const char *interval, const char *line)
@@ -28,9 +14,9 @@ static void check_found(const char *name, const char *interval, const char *line
 }
 
 /* Found at any interval: with every object a sample, with few, with none. */
-#define DOUBLE_FREE     "double free of %s: object of 64 bytes"
-#define MEMORY_IS_FREE  "double free of %s: its memory is free already"
-#define NOT_OURS        "free of %s: not allocated by hpmalloc, or freed and gone"
+#define DOUBLE_FREE    "double free of %s: object of 64 bytes"
+#define MEMORY_IS_FREE "double free of %s: its memory is free already"
+#define NOT_OURS       "free of %s: not allocated by hpmalloc, or freed and gone"
 
 TEST(crime, an_innocent_program_ends_in_silence)
 {

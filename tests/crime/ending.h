@@ -49,4 +49,24 @@ static inline struct ending commit(const char *name, const char *const *variable
     return ending;
 }
 
+#pragma GCC diagnostic ignored "-Wformat-nonliteral"
+static inline bool says(const struct ending *ending, const char *line)
+{
+    char body[300], should_say[320];
+    snprintf(body, sizeof(body), line, ending->address);
+    snprintf(should_say, sizeof(should_say), "hpmalloc: %s\n", body);
+    return strcmp(ending->said, should_say) == 0;
+}
+
+/* The lines have the address as %s; `other` may be said as well. */
+static inline void ending_check(const char *name, const char *const *variables, const char *line,
+                                const char *other)
+{
+    struct ending ending = commit(name, variables);
+    if (!WIFSIGNALED(ending.status) || WTERMSIG(ending.status) != SIGABRT)
+        tap_fail(__FILE__, __LINE__, "%s: wait status %#x, not SIGABRT", name, ending.status);
+    if (!says(&ending, line) && !says(&ending, other))
+        tap_fail(__FILE__, __LINE__, "%s of %s said: %s", name, ending.address, ending.said);
+}
+
 #endif
