@@ -219,8 +219,11 @@ static void start_profiler(void)
     sampler_set_interval(option_number(OPTION_SAMPLE_INTERVAL));
 }
 
+/* The environment may not have been there yet when the heap was set up. */
 static void start_guarding(void)
 {
+    if (option_number(OPTION_HARDENED) != 0 && !hardened_is_on())
+        hardened_start();
     uint64_t share = option_number(OPTION_GUARD);
     if (share == 0 && hardened_is_on())
         share = 1;

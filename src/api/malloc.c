@@ -163,8 +163,8 @@ static HPM_COLD void die_of_pointer(const void *address, const struct span *span
     die("double free of %p: its memory is free already", address);
 }
 
-/* The span of a large block, or a sampled, guarded or hardened object, that begins at the address, which the room
- * of these has to see; dies of any other. */
+/* The span of a large block that begins at the address, or of a sampled, guarded or hardened
+ * object; whether one begins there its own room has to see. Dies of any other. */
 static struct span *get_special(const void *address)
 {
     struct span *span = pagemap_find(address);
@@ -263,7 +263,7 @@ HPM_API_SLOW void free_slow(void *address, unsigned code)
     }
 }
 
-HPM_COLD void free_slow_sized(void *address, unsigned code, size_t bytes, size_t alignment)
+HPM_API_SLOW void free_slow_sized(void *address, unsigned code, size_t bytes, size_t alignment)
 {
     if (code == 0)
         hardening_check_sized(address, bytes, alignment);
