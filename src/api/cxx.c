@@ -3,6 +3,7 @@
  * A failing new calls the program's new-handler until there is none, and then throws
  * std::bad_alloc, both through the program's own C++ library. */
 #define _GNU_SOURCE
+#include "api/hardening.h"
 #include "api/malloc.h"
 #include "base/print.h"
 
@@ -86,29 +87,38 @@ NEW(new_array_aligned_nothrow, "_ZnamSt11align_val_tRKSt9nothrow_t",
     (size_t bytes, size_t alignment, const void *tag),
     ((void)tag, alloc_or_handle(bytes, alignment)))
 
-/* Size and alignment given to delete are not needed to find the object. */
-#define DELETE(name, symbol, parameters)                                                           \
+/* Size and alignment given to delete are not needed to find the object, but may be looked at. */
+#define DELETE(name, symbol, parameters, body)                                                     \
     HPM_EXPORT HPM_API void name parameters __asm__(symbol);                                       \
     void name parameters                                                                           \
     {                                                                                              \
-        free_fast(address);                                                                        \
+        body;                                                                                      \
     }
 
+#define NO_SIZE ((size_t)HARDENING_NO_SIZE)
 #pragma GCC diagnostic ignored "-Wunused-parameter"
-DELETE(delete_one, "_ZdlPv", (void *address))
-DELETE(delete_array, "_ZdaPv", (void *address))
-DELETE(delete_one_nothrow, "_ZdlPvRKSt9nothrow_t", (void *address, const void *tag))
-DELETE(delete_array_nothrow, "_ZdaPvRKSt9nothrow_t", (void *address, const void *tag))
-DELETE(delete_one_sized, "_ZdlPvm", (void *address, size_t bytes))
-DELETE(delete_array_sized, "_ZdaPvm", (void *address, size_t bytes))
-DELETE(delete_one_aligned, "_ZdlPvSt11align_val_t", (void *address, size_t alignment))
-DELETE(delete_array_aligned, "_ZdaPvSt11align_val_t", (void *address, size_t alignment))
+DELETE(delete_one, "_ZdlPv", (void *address), free_fast(address))
+DELETE(delete_array, "_ZdaPv", (void *address), free_fast(address))
+DELETE(delete_one_nothrow, "_ZdlPvRKSt9nothrow_t", (void *address, const void *tag),
+       free_fast(address))
+DELETE(delete_array_nothrow, "_ZdaPvRKSt9nothrow_t", (void *address, const void *tag),
+       free_fast(address))
+DELETE(delete_one_sized, "_ZdlPvm", (void *address, size_t bytes),
+       free_fast_sized(address, bytes, HARDENING_NO_ALIGNMENT))
+DELETE(delete_array_sized, "_ZdaPvm", (void *address, size_t bytes),
+       free_fast_sized(address, bytes, HARDENING_NO_ALIGNMENT))
+DELETE(delete_one_aligned, "_ZdlPvSt11align_val_t", (void *address, size_t alignment),
+       free_fast_sized(address, NO_SIZE, alignment))
+DELETE(delete_array_aligned, "_ZdaPvSt11align_val_t", (void *address, size_t alignment),
+       free_fast_sized(address, NO_SIZE, alignment))
 DELETE(delete_one_sized_aligned, "_ZdlPvmSt11align_val_t",
-       (void *address, size_t bytes, size_t alignment))
+       (void *address, size_t bytes, size_t alignment), free_fast_sized(address, bytes, alignment))
 DELETE(delete_array_sized_aligned, "_ZdaPvmSt11align_val_t",
-       (void *address, size_t bytes, size_t alignment))
+       (void *address, size_t bytes, size_t alignment), free_fast_sized(address, bytes, alignment))
 DELETE(delete_one_aligned_nothrow, "_ZdlPvSt11align_val_tRKSt9nothrow_t",
-       (void *address, size_t alignment, const void *tag))
+       (void *address, size_t alignment, const void *tag),
+       free_fast_sized(address, NO_SIZE, alignment))
 DELETE(delete_array_aligned_nothrow, "_ZdaPvSt11align_val_tRKSt9nothrow_t",
-       (void *address, size_t alignment, const void *tag))
+       (void *address, size_t alignment, const void *tag),
+       free_fast_sized(address, NO_SIZE, alignment))
 #endif

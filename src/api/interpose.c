@@ -7,13 +7,17 @@
  * fork, ...    to have our fork handlers in before the first fork, and before anybody else's: so
  *              they take our locks after all others have prepared, who may allocate meanwhile, or
  *              wait for threads that do. To register them at start would touch pages of the C
- *              library that most programs never need. */
+ *              library that most programs never need.
+ * sigaction,   to be asked first when a guarded object is touched, whatever handler the program
+ * signal       has (api/faults). */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <pthread.h>
 #include <pty.h>
+#include <signal.h>
 #include <unistd.h>
 
+#include "api/faults.h"
 #include "api/lifecycle.h"
 #include "base/base.h"
 #include "prof/unwind_cache.h"
@@ -94,6 +98,51 @@ HPM_EXPORT int daemon(int keep_folder, int keep_descriptors)
     return NEXT(daemon)(keep_folder, keep_descriptors);
 }
 
+#ifdef __GLIBC__
+/* By another of its names: programs ask in handlers and in children of vfork, where nothing can be
+ * looked up. */
+int __sigaction(int number, const struct sigaction *action, struct sigaction *before);
+
+int interpose_sigaction(int number, const struct sigaction *action, struct sigaction *before)
+{
+    return __sigaction(number, action, before);
+}
+
+static sighandler_t set_handler(int number, sighandler_t handler)
+{
+    return ssignal(number, handler);
+}
+#else
+int interpose_sigaction(int number, const struct sigaction *action, struct sigaction *before)
+{
+    return NEXT(sigaction)(number, action, before);
+}
+
+static sighandler_t set_handler(int number, sighandler_t handler)
+{
+    return NEXT(signal)(number, handler);
+}
+#endif
+
+HPM_EXPORT int sigaction(int number, const struct sigaction *action, struct sigaction *before)
+{
+    int status;
+    if (faults_take_action(number, action, before, &status))
+        return status;
+    return interpose_sigaction(number, action, before);
+}
+
+HPM_EXPORT sighandler_t signal(int number, sighandler_t handler)
+{
+    int status;
+    struct sigaction action = {.sa_handler = handler, .sa_flags = SA_RESTART}, before;
+    if (number > 0)
+        sigaddset(&action.sa_mask, number);
+    if (faults_take_action(number, &action, &before, &status))
+        return status == 0 ? before.sa_handler : SIG_ERR;
+    return set_handler(number, handler);
+}
+
 extern pid_t own_fork(void) __attribute__((alias("fork"), copy(fork), visibility("hidden")));
 
 bool interpose_is_own_fork(pid_t (*seen)(void))
@@ -105,5 +154,10 @@ bool interpose_is_own_fork(pid_t (*seen)(void))
 {
     (void)seen;
     return false;
+}
+
+int interpose_sigaction(int number, const struct sigaction *action, struct sigaction *before)
+{
+    return sigaction(number, action, before);
 }
 #endif

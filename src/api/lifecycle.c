@@ -7,11 +7,15 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "api/faults.h"
+#include "api/guarding.h"
 #include "base/lock.h"
 #include "base/meta.h"
 #include "base/options.h"
 #include "base/os.h"
 #include "base/print.h"
+#include "heap/guard.h"
+#include "heap/hardened.h"
 #include "heap/pageheap.h"
 #include "heap/pagemap.h"
 #include "hpmalloc.h"
@@ -61,6 +65,8 @@ static bool set_up_heap_locked(void)
     if (pthread_key_create(&thread_key, end_thread) != 0 || !pagemap_init())
         return false;
     atomic_store_explicit(&next_seed, os_random_u64(), memory_order_relaxed);
+    if (options_want_hardened())
+        hardened_start();
     /* Release: pairs with the acquire in set_up_heap. */
     atomic_store_explicit(&is_heap_ready, true, memory_order_release);
     return true;
@@ -120,6 +126,8 @@ static void fork_prepare(void)
     lock_acquire(&setup_lock);
     tcache_fork_prepare();
     central_fork_prepare();
+    guard_fork_prepare();
+    hardened_fork_prepare();
     pageheap_fork_prepare();
     profile_fork_prepare();
     meta_fork_prepare();
@@ -132,6 +140,8 @@ static void fork_parent(void)
     meta_fork_parent();
     profile_fork_parent();
     pageheap_fork_parent();
+    hardened_fork_parent();
+    guard_fork_parent();
     central_fork_parent();
     tcache_fork_parent();
     lock_release(&setup_lock);
@@ -147,6 +157,8 @@ static void fork_child(void)
     meta_fork_child();
     profile_fork_child();
     pageheap_fork_child();
+    hardened_fork_child();
+    guard_fork_child();
     central_fork_child();
     tcache_fork_child();
     lock_reset(&setup_lock);
@@ -154,6 +166,7 @@ static void fork_child(void)
     dump_fork_child();
     keeper_fork_child();
     http_fork_child();
+    faults_fork_child();
     atomic_store_explicit(&next_seed, os_random_u64(), memory_order_relaxed);
     if (tcache_self != &tcache_none)
         sampler_init(&((struct thread *)tcache_self)->sampler, take_seed());
@@ -206,6 +219,19 @@ static void start_profiler(void)
     sampler_set_interval(option_number(OPTION_SAMPLE_INTERVAL));
 }
 
+/* The environment may not have been there yet when the heap was set up. */
+static void start_guarding(void)
+{
+    if (option_number(OPTION_HARDENED) != 0 && !hardened_is_on())
+        hardened_start();
+    uint64_t share = option_number(OPTION_GUARD);
+    if (share == 0 && hardened_is_on())
+        share = 1;
+    guarding_init(share);
+    if (share != 0)
+        faults_watch();
+}
+
 __attribute__((constructor(101))) static void start_library(void)
 {
     int saved = errno;
@@ -216,6 +242,7 @@ __attribute__((constructor(101))) static void start_library(void)
     lifecycle_thread();
     dump_init();
     start_profiler();
+    start_guarding();
     if (options_program_matches(NULL)) {
         record_init(option_text(OPTION_RECORD));
         install_dump_signal();
@@ -229,6 +256,7 @@ __attribute__((destructor)) static void stop_library(void)
 {
     if (tcache_self != &tcache_none)
         tcache_check(tcache_self);
+    hardened_check_all();
     http_stop();
     keeper_stop();
     if (option_number(OPTION_DUMP_AT_EXIT) != 0 && options_program_matches(NULL))

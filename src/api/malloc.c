@@ -4,10 +4,13 @@
 #include <errno.h>
 #include <string.h>
 
+#include "api/guarding.h"
+#include "api/hardening.h"
 #include "api/lifecycle.h"
 #include "api/probes.h"
 #include "api/sampling.h"
 #include "base/print.h"
+#include "heap/hardened.h"
 #include "heap/large.h"
 #include "hpmalloc.h"
 
@@ -23,11 +26,10 @@ HPM_EXPORT HPM_API void hpm_free(void *address)
 
 HPM_EXPORT HPM_API void hpm_free_sized(void *address, size_t bytes)
 {
-    (void)bytes;
-    free_fast(address);
+    free_fast_sized(address, bytes, HARDENING_NO_ALIGNMENT);
 }
 
-static void *out_of_memory(void)
+void *malloc_none(void)
 {
     errno = ENOMEM;
     return NULL;
@@ -38,7 +40,7 @@ HPM_API static void *alloc_single(unsigned class)
 {
     struct batch batch = central_take(tcache_self->shard, class, 1);
     if (batch.count == 0)
-        return out_of_memory();
+        return malloc_none();
     struct batch rest = {batch.head->next, batch.count - 1};
     central_put(class, rest);
     batch.head->mark = 0;
@@ -46,22 +48,24 @@ HPM_API static void *alloc_single(unsigned class)
 }
 
 /* Fills a list that the thread's own frees cannot fill. */
-HPM_API_SLOW static void *fill(size_t bytes, unsigned class)
+HPM_API_SLOW static void *fill(size_t bytes, unsigned class, size_t alignment)
 {
     struct thread *thread = lifecycle_thread();
+    if (hardened_is_on())
+        return hardening_alloc(thread, bytes, alignment);
     if (unlikely(thread == NULL))
         return alloc_single(class);
     if (thread->cache.lists[class].allowance <= 0 || sampling_is_void(&thread->cache)) {
-        void *sample = sampling_renew(thread, class, bytes);
+        void *sample = sampling_renew(thread, class, bytes, alignment);
         if (sample != NULL)
             return sample;
     }
     void *object = tcache_refill(&thread->cache, class);
-    return likely(object != NULL) ? object : out_of_memory();
+    return likely(object != NULL) ? object : malloc_none();
 }
 
 /* The list ran dry: that is when a sample may be due, and when the list is filled again. */
-HPM_API static inline void *refill(size_t bytes, unsigned code)
+HPM_API static inline void *refill(size_t bytes, unsigned code, size_t alignment)
 {
     struct tcache *cache = tcache_self;
     if (likely(!sampling_is_void(cache))) {
@@ -69,17 +73,17 @@ HPM_API static inline void *refill(size_t bytes, unsigned code)
         if (likely(object != NULL))
             return object;
     }
-    return fill(bytes, sizeclass_from_code(code));
+    return fill(bytes, sizeclass_from_code(code), alignment);
 }
 
 HPM_API_SLOW void *malloc_slow(size_t bytes)
 {
-    return refill(bytes, sizeclass_code_of(bytes));
+    return refill(bytes, sizeclass_code_of(bytes), OBJECT_ALIGNMENT);
 }
 
-HPM_API_SLOW static void *refill_aligned(size_t bytes, unsigned code)
+HPM_API_SLOW static void *refill_aligned(size_t bytes, unsigned code, size_t alignment)
 {
-    return refill(bytes, code);
+    return refill(bytes, code, alignment);
 }
 
 HPM_API static sample_tag sample_large(struct thread *thread, const struct span *span, size_t bytes)
@@ -90,9 +94,14 @@ HPM_API static sample_tag sample_large(struct thread *thread, const struct span 
 HPM_API static struct span *alloc_large(size_t bytes, size_t alignment, bool *is_zeroed)
 {
     struct thread *thread = lifecycle_thread();
-    struct span *span = large_alloc(bytes, alignment, is_zeroed);
+    size_t canary_bytes = hardened_is_on() ? CANARY_MIN_BYTES : 0;
+    if (bytes > SIZE_MAX / 2)
+        return malloc_none();
+    struct span *span = large_alloc(bytes + canary_bytes, alignment, is_zeroed);
     if (span == NULL)
-        return out_of_memory();
+        return malloc_none();
+    if (canary_bytes != 0)
+        hardened_seal_large(span, bytes);
     span->tag = sample_large(thread, span, bytes);
     return span;
 }
@@ -126,31 +135,44 @@ HPM_EXPORT HPM_API void *hpm_calloc(size_t count, size_t size)
 {
     size_t bytes;
     if (unlikely(__builtin_mul_overflow(count, size, &bytes)))
-        return out_of_memory();
+        return malloc_none();
     if (unlikely(bytes > SMALL_MAX_BYTES))
         return calloc_large(bytes);
     void *object = malloc_fast(bytes);
     return likely(object != NULL) ? memset(object, 0, bytes) : NULL;
 }
 
+static bool is_large(const struct span *span)
+{
+    return span->kind == SPAN_LARGE || span->kind == SPAN_HUGE;
+}
+
+/* What the program may use of it: all, but for a canary. */
+static size_t block_bytes(const struct span *span)
+{
+    return large_usable_bytes(span) - span->canary_bytes;
+}
+
 static HPM_COLD void die_of_pointer(const void *address, const struct span *span)
 {
     if (span == NULL)
         die("free of %p: not allocated by hpmalloc, or freed and gone", address);
-    if (span->kind == SPAN_LARGE || span->kind == SPAN_HUGE)
+    if (is_large(span))
         die("free of %p: it points %zu bytes into a block of %zu bytes", address,
-            (size_t)((const char *)address - span->start), large_usable_bytes(span));
+            (size_t)((const char *)address - span->start), block_bytes(span));
     die("double free of %p: its memory is free already", address);
 }
 
-/* The span of a large block or sampled object that begins at the address; dies of any other. */
+/* The span of a large block that begins at the address, or of a sampled, guarded or hardened
+ * object; whether one begins there its own room has to see. Dies of any other. */
 static struct span *get_special(const void *address)
 {
     struct span *span = pagemap_find(address);
     if (likely(span != NULL)) {
-        if (span->kind == SPAN_TAGGED_SLAB)
+        if (span->kind == SPAN_TAGGED_SLAB || span->kind == SPAN_GUARDED ||
+            span->kind == SPAN_HARDENED)
             return span;
-        if ((span->kind == SPAN_LARGE || span->kind == SPAN_HUGE) && address == span->start)
+        if (is_large(span) && address == span->start)
             return span;
     }
     die_of_pointer(address, span);
@@ -164,6 +186,16 @@ static void tell_of_free(const void *address, sample_tag tag)
         probe_free(address);
 }
 
+static void free_block(struct span *span)
+{
+    tell_of_free(span->start, span->tag);
+    profile_forget(span->tag);
+    if (hardened_is_on())
+        hardened_free_large(span);
+    else
+        large_free(span);
+}
+
 static void free_special(void *address)
 {
     if (address == NULL)
@@ -174,10 +206,12 @@ static void free_special(void *address)
         tell_of_free(address, tag);
         central_put_tagged(span, address);
         profile_forget(tag);
+    } else if (span->kind == SPAN_GUARDED) {
+        profile_forget(guarding_free(address));
+    } else if (span->kind == SPAN_HARDENED) {
+        hardening_free(span, address);
     } else {
-        tell_of_free(address, span->tag);
-        profile_forget(span->tag);
-        large_free(span);
+        free_block(span);
     }
 }
 
@@ -206,7 +240,7 @@ HPM_COLD void free_marked(void *address, unsigned code)
     tcache_push(tcache_list_of(tcache_self, code), address);
 }
 
-HPM_NOINLINE void free_slow(void *address, unsigned code)
+HPM_API_SLOW void free_slow(void *address, unsigned code)
 {
     unsigned class = sizeclass_from_code(code);
     struct tcache *before = tcache_self;
@@ -229,14 +263,25 @@ HPM_NOINLINE void free_slow(void *address, unsigned code)
     }
 }
 
+HPM_API_SLOW void free_slow_sized(void *address, unsigned code, size_t bytes, size_t alignment)
+{
+    if (code == 0)
+        hardening_check_sized(address, bytes, alignment);
+    free_slow(address, code);
+}
+
 size_t malloc_usable_bytes(const void *address)
 {
     unsigned code = pagemap_code_of(address);
     if (likely(code != 0))
         return sizeclass_bytes(sizeclass_from_code(code));
     struct span *span = get_special(address);
-    if (span->kind != SPAN_TAGGED_SLAB)
-        return large_usable_bytes(span);
+    if (is_large(span))
+        return block_bytes(span);
+    if (span->kind == SPAN_HARDENED)
+        return hardened_get(span, address).bytes;
+    if (span->kind == SPAN_GUARDED)
+        return guarding_usable_bytes(address);
     if (unlikely(central_holds(span, address)))
         slab_die_of_double_free(address, span->class);
     return sizeclass_bytes(span->class);
@@ -249,6 +294,8 @@ HPM_EXPORT size_t hpm_usable_size(const void *address)
 
 HPM_EXPORT size_t hpm_nallocx(size_t bytes)
 {
+    if (hardened_is_on())
+        return bytes <= PTRDIFF_MAX ? bytes : 0;
     if (bytes <= SMALL_MAX_BYTES)
         return sizeclass_bytes(sizeclass_from_code(sizeclass_code_of(bytes)));
     size_t charged = large_charged_bytes(bytes);
@@ -280,6 +327,17 @@ static bool fills(const struct span *span, size_t bytes)
     return span->kind == SPAN_LARGE && pages_for(bytes) == span->pages;
 }
 
+/* NULL: it has to be moved. */
+HPM_API static void *resize_special(struct span *span, void *address, size_t usable, size_t bytes)
+{
+    if (is_large(span)) {
+        if (fills(span, bytes))
+            return address;
+        return bytes > SMALL_MAX_BYTES ? resize_large(span, bytes) : NULL;
+    }
+    return span->kind == SPAN_TAGGED_SLAB && fits(bytes, usable) ? address : NULL;
+}
+
 HPM_API_SLOW static void *realloc_slow(void *address, size_t bytes)
 {
     if (bytes == 0) {
@@ -291,13 +349,8 @@ HPM_API_SLOW static void *realloc_slow(void *address, size_t bytes)
     if (code != 0) {
         central_check(address, sizeclass_from_code(code));
         check_mark(address, sizeclass_from_code(code));
-    } else {
-        struct span *span = get_special(address);
-        if (span->kind == SPAN_TAGGED_SLAB ? fits(bytes, usable) : fills(span, bytes))
-            return address;
-        void *resized = span->kind != SPAN_TAGGED_SLAB && bytes > SMALL_MAX_BYTES
-                            ? resize_large(span, bytes)
-                            : NULL;
+    } else if (!hardened_is_on()) {
+        void *resized = resize_special(get_special(address), address, usable, bytes);
         if (resized != NULL)
             return resized;
     }
@@ -328,7 +381,7 @@ HPM_API_SLOW void *malloc_aligned(size_t bytes, size_t alignment)
     if (code == 0)
         return malloc_large_aligned(bytes, alignment);
     void *object = tcache_pop(tcache_list_of(tcache_self, code));
-    return likely(object != NULL) ? object : refill_aligned(bytes, code);
+    return likely(object != NULL) ? object : refill_aligned(bytes, code, alignment);
 }
 
 HPM_EXPORT HPM_API void *hpm_aligned_alloc(size_t alignment, size_t bytes)

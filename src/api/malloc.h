@@ -10,6 +10,9 @@ void *malloc_slow(size_t bytes);
 void *malloc_large(size_t bytes);
 void *malloc_large_aligned(size_t bytes, size_t alignment);
 
+/* Sets errno; returns NULL. */
+void *malloc_none(void);
+
 /* The whole of malloc when a thread's list has an object. */
 HPM_INLINE void *malloc_fast(size_t bytes)
 {
@@ -23,19 +26,36 @@ HPM_INLINE void *malloc_fast(size_t bytes)
 void free_slow(void *address, unsigned code);
 void free_marked(void *address, unsigned code);
 
+/* The same for a free that tells what it believes the block to be (api/hardening). */
+void free_slow_sized(void *address, unsigned code, size_t bytes, size_t alignment);
+
 /* The whole of free when a thread's list has room. A pointer that is no plain small object has
- * class 0, whose list never has room. */
-HPM_INLINE void free_fast(void *address)
+ * class 0, whose list never has room. False: it is to go the slow way. */
+HPM_INLINE bool free_try(void *address, unsigned code)
 {
-    unsigned code = pagemap_code_of(address);
     struct tcache_list *list = tcache_list_of(tcache_self, code);
     struct object *object = address;
     if (unlikely(!tcache_take_room(list)))
-        free_slow(address, code);
-    else if (unlikely(object->mark == OBJECT_FREED_MARK))
+        return false;
+    if (unlikely(object->mark == OBJECT_FREED_MARK))
         free_marked(address, code);
     else
         tcache_push(list, object);
+    return true;
+}
+
+HPM_INLINE void free_fast(void *address)
+{
+    unsigned code = pagemap_code_of(address);
+    if (unlikely(!free_try(address, code)))
+        free_slow(address, code);
+}
+
+HPM_INLINE void free_fast_sized(void *address, size_t bytes, size_t alignment)
+{
+    unsigned code = pagemap_code_of(address);
+    if (unlikely(!free_try(address, code)))
+        free_slow_sized(address, code, bytes, alignment);
 }
 
 void *malloc_aligned(size_t bytes, size_t alignment);

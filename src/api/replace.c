@@ -1,6 +1,7 @@
 /* The C library's allocation calls under their own names. */
 #include <errno.h>
 
+#include "api/hardening.h"
 #include "api/malloc.h"
 #include "base/os.h"
 #include "hpmalloc.h"
@@ -23,14 +24,12 @@ HPM_EXPORT HPM_API void cfree(void *address)
 
 HPM_EXPORT HPM_API void free_sized(void *address, size_t bytes)
 {
-    (void)bytes;
-    free_fast(address);
+    free_fast_sized(address, bytes, HARDENING_NO_ALIGNMENT);
 }
 
 HPM_EXPORT HPM_API void free_aligned_sized(void *address, size_t alignment, size_t bytes)
 {
-    (void)alignment, (void)bytes;
-    free_fast(address);
+    free_fast_sized(address, bytes, alignment);
 }
 
 HPM_EXPORT HPM_API void *calloc(size_t count, size_t size)

@@ -1,7 +1,9 @@
 #include "api/sampling.h"
 
+#include "api/guarding.h"
 #include "api/probes.h"
 #include "prof/budget.h"
+#include "heap/hardened.h"
 #include "prof/cost.h"
 
 #ifndef HPM_NO_PROFILING
@@ -20,14 +22,24 @@ HPM_API static sample_tag record(struct thread *thread, size_t bytes, size_t cha
     return tag;
 }
 
-HPM_API static void *alloc_sample(struct thread *thread, unsigned class, size_t bytes)
+HPM_API static void *place_sample(struct thread *thread, unsigned class, size_t bytes,
+                                  size_t alignment, sample_tag tag)
+{
+    void *object = guarding_alloc(thread, class, bytes, alignment, tag);
+    if (object == NULL && hardened_is_on())
+        return hardened_alloc(bytes, alignment, class, tag);
+    return object != NULL ? object : central_take_tagged(tcache_self->shard, class, tag);
+}
+
+HPM_API static void *alloc_sample(struct thread *thread, unsigned class, size_t bytes,
+                                  size_t alignment)
 {
     size_t charged_bytes = sizeclass_bytes(class);
     double probability = sampler_probability(thread->interval, charged_bytes);
     sample_tag tag = record(thread, bytes, charged_bytes, probability);
     if (tag == 0)
         return NULL;
-    void *object = central_take_tagged(tcache_self->shard, class, tag);
+    void *object = place_sample(thread, class, bytes, alignment, tag);
     if (object == NULL)
         profile_forget(tag);
     else
@@ -50,13 +62,13 @@ static void draw(struct thread *thread, unsigned class)
 }
 
 /* An allowance of 0 says that the next object is a sample. */
-HPM_API static void *take_due(struct thread *thread, unsigned class, size_t bytes)
+HPM_API static void *take_due(struct thread *thread, unsigned class, size_t bytes, size_t alignment)
 {
     struct tcache_list *list = &thread->cache.lists[class];
     if (list->allowance != 0 || thread->is_sampling)
         return NULL;
     list->allowance = TCACHE_UNSET;
-    return alloc_sample(thread, class, bytes);
+    return alloc_sample(thread, class, bytes, alignment);
 }
 
 /* The epoch is read first: an interval that comes later than it is void soon enough. */
@@ -70,18 +82,19 @@ static void begin_epoch(struct thread *thread)
 
 /* After a change of the interval, what was handed out before it was by the old one: a sample that
  * comes at the end of that is taken, and weighs as it was drawn. */
-HPM_API_SLOW void *sampling_renew(struct thread *thread, unsigned class, size_t bytes)
+HPM_API_SLOW void *sampling_renew(struct thread *thread, unsigned class, size_t bytes,
+                                  size_t alignment)
 {
     struct tcache_list *list = &thread->cache.lists[class];
     void *object = NULL;
     if (sampling_is_void(&thread->cache)) {
-        object = take_due(thread, class, bytes);
+        object = take_due(thread, class, bytes, alignment);
         begin_epoch(thread);
     }
     if (list->allowance == TCACHE_UNSET)
         draw(thread, class);
     if (object == NULL)
-        object = take_due(thread, class, bytes);
+        object = take_due(thread, class, bytes, alignment);
     if (list->allowance == TCACHE_UNSET)
         draw(thread, class);
     if (object == NULL && list->allowance == 0)

@@ -7,9 +7,10 @@
 #include "prof/profile.h"
 
 #ifdef HPM_NO_PROFILING
-HPM_INLINE void *sampling_renew(struct thread *thread, unsigned class, size_t bytes)
+HPM_INLINE void *sampling_renew(struct thread *thread, unsigned class, size_t bytes,
+                                size_t alignment)
 {
-    (void)bytes;
+    (void)bytes, (void)alignment;
     thread->cache.lists[class].allowance = TCACHE_UNLIMITED;
     return NULL;
 }
@@ -29,7 +30,7 @@ HPM_INLINE sample_tag sampling_toss(struct thread *thread, const void *block, si
 #else
 /* Called when a list's allowance is used up or not set: sets it, above 0. When a sample is due, the
  * allocation of `bytes` is it: returns its object. NULL: allocate as usual. */
-void *sampling_renew(struct thread *thread, unsigned class, size_t bytes);
+void *sampling_renew(struct thread *thread, unsigned class, size_t bytes, size_t alignment);
 
 /* Whether the thread's allowances were drawn before the interval changed. */
 HPM_INLINE bool sampling_is_void(const struct tcache *cache)

@@ -11,13 +11,16 @@
 
 /* The order in which locks may be nested: a holder takes only locks of higher rank. */
 enum lock_rank {
-    LOCK_HTTP = 1,
+    LOCK_CRIME = 1,
+    LOCK_HTTP,
     LOCK_DUMP,
     LOCK_STATS,
     LOCK_CONTROL,
     LOCK_REGISTRY,
     LOCK_SHARDS,
     LOCK_CENTRAL,
+    LOCK_GUARD,
+    LOCK_HARDENED,
     LOCK_PAGEHEAP,
     LOCK_UNWIND,
     LOCK_RECORD,

@@ -151,6 +151,21 @@ const struct option option_table[OPTION_COUNT] = {
                         .accepted = "a pattern of at most 4000 characters",
                         .help = "dump, serve and print only in programs whose name matches this "
                                 "pattern (redis-*)"},
+    [OPTION_HARDENED] = {.name = "HARDENED",
+                         .kind = OPTION_SWITCH,
+                         .initial = "0",
+                         .accepted = "0 or 1",
+                         .help = "1 turns on every check of the program's use of memory, at a "
+                                 "price in time and memory; 0 keeps those that cost nothing"},
+    [OPTION_GUARD] = {.name = "GUARD",
+                      .kind = OPTION_WHOLE,
+                      .min = 1,
+                      .max = 1000000000,
+                      .nothing = "off",
+                      .initial = "off",
+                      .accepted = "a number from 1 to 1000000000, or off",
+                      .help = "put one in N samples between guard pages, where what is done beside "
+                              "it or after it was freed ends the program with a report"},
     [OPTION_STATS] = {.name = "STATS",
                       .kind = OPTION_CHOICE,
                       .choices = "off text json",
@@ -482,6 +497,14 @@ void options_init(void)
         if (id != OPTION_QUIET && id != OPTION_PROGRAM)
             read_option(id);
     }
+}
+
+bool options_want_hardened(void)
+{
+    uint64_t number;
+    const char *text = secure_getenv("HPMALLOC_HARDENED");
+    return text != NULL && option_parse(&option_table[OPTION_HARDENED], text, &number) &&
+           number != 0;
 }
 
 bool option_was_refused(enum option_id id)

@@ -28,6 +28,8 @@ enum option_id {
     OPTION_HEAP_LIMIT,
     OPTION_RELEASE,
     OPTION_PROGRAM,
+    OPTION_HARDENED,
+    OPTION_GUARD,
     OPTION_STATS,
     OPTION_RECORD,
     OPTION_QUIET,
@@ -74,6 +76,9 @@ bool option_was_refused(enum option_id id); // the environment had a value that 
 
 /* Parses one value as the environment would be: false when it is not accepted. */
 bool option_parse(const struct option *option, const char *text, uint64_t *number);
+
+/* What HPMALLOC_HARDENED says, for who cannot wait for options_init. Silent. */
+bool options_want_hardened(void);
 
 /* Whether HPMALLOC_PROGRAM (`*` and `?` stand for any text and any character) names this program
  * (NULL: the running one); true when it is unset. Others that inherit the environment are

@@ -180,6 +180,25 @@ bool os_release(void *start, size_t bytes)
     return advise(start, bytes, MADV_DONTNEED);
 }
 
+static bool protect(void *start, size_t bytes, int rights)
+{
+    int saved = errno;
+    count(OS_CALL_PROTECT);
+    bool done = mprotect(start, bytes, rights) == 0;
+    errno = saved;
+    return done;
+}
+
+bool os_close(void *start, size_t bytes)
+{
+    return protect(start, bytes, PROT_NONE);
+}
+
+bool os_open(void *start, size_t bytes)
+{
+    return protect(start, bytes, PROT_READ | PROT_WRITE);
+}
+
 bool os_resize(void *start, size_t old_bytes, size_t new_bytes)
 {
     int saved = errno;

@@ -41,6 +41,10 @@ void os_unmap(void *start, size_t bytes);
  * kernel refused, and then the contents are as they were. */
 bool os_release(void *start, size_t bytes);
 
+/* Takes the right to touch pages away, and gives it back. False: nothing changed. */
+bool os_close(void *start, size_t bytes);
+bool os_open(void *start, size_t bytes);
+
 /* Grows or shrinks a mapping where it lies. False: nothing changed. */
 bool os_resize(void *start, size_t old_bytes, size_t new_bytes);
 
@@ -91,6 +95,7 @@ enum os_call {
     OS_CALL_UNMAP,
     OS_CALL_REMAP,
     OS_CALL_RELEASE,
+    OS_CALL_PROTECT,
     OS_CALL_RESIDENT,
     OS_CALL_WAIT,
     OS_CALL_WAKE,

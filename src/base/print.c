@@ -279,6 +279,11 @@ void print_set_quiet(bool quiet)
     is_quiet = quiet;
 }
 
+bool print_has_stderr(void)
+{
+    return !is_mute;
+}
+
 bool print_is_heard(void)
 {
     return !is_quiet && !is_mute;

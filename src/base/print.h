@@ -27,6 +27,9 @@ void print_set_quiet(bool quiet);
 /* Whether lines on stderr are written at all. */
 bool print_is_heard(void);
 
+/* Whether there is one: for what is said quiet or not. */
+bool print_has_stderr(void);
+
 /* As the program begins: without a stderr now, nothing is ever written to one, for the number will
  * be that of a file the program opens. */
 void print_init(void);

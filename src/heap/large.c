@@ -88,6 +88,7 @@ struct span *large_alloc(size_t bytes, size_t alignment, bool *is_zeroed)
     if (span == NULL)
         return NULL;
     span->tag = 0;
+    span->canary_bytes = 0;
     count(span, true);
     return span;
 }
@@ -105,6 +106,24 @@ void large_free(struct span *span)
     pageheap_span_free(span);
     os_unmap(start, bytes);
     pageheap_disclaim(bytes);
+}
+
+/* A block that cannot be closed is not kept. */
+bool large_retire(struct span *span)
+{
+    if (!os_close(span->start, span_bytes(span)))
+        return false;
+    os_release(span->start, span_bytes(span));
+    count(span, false);
+    span->kind = SPAN_QUARANTINED;
+    return true;
+}
+
+/* What cannot be opened again stays closed for good. */
+void large_bury(struct span *span)
+{
+    if (os_open(span->start, span_bytes(span)))
+        pageheap_free(span);
 }
 
 /* Moves the pages of a huge block that cannot grow in place to an aligned place that can hold it. */

@@ -18,6 +18,11 @@
 struct span *large_alloc(size_t bytes, size_t alignment, bool *is_zeroed);
 void large_free(struct span *span);
 
+/* Free and closed, its pages given back, until it is buried: then it may be used again. Not for huge
+ * blocks. False: it is as it was. */
+bool large_retire(struct span *span);
+void large_bury(struct span *span);
+
 /* Changes a block's length, moving pages but not copying. False: it must be copied. The block may
  * lie elsewhere afterwards: see span->start. */
 bool large_resize(struct span *span, size_t bytes);

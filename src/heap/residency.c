@@ -12,9 +12,11 @@ static size_t *kind_bytes(struct residency *residency, unsigned kind)
     switch (kind) {
     case SPAN_SLAB:
     case SPAN_TAGGED_SLAB:
+    case SPAN_HARDENED:
         return &residency->slab_bytes;
     case SPAN_LARGE:
     case SPAN_HUGE:
+    case SPAN_GUARDED:
         return &residency->large_bytes;
     default:
         return &residency->free_bytes;

@@ -9,6 +9,8 @@
 #include "base/base.h"
 #include "heap/sizeclass.h"
 
+struct hardened_record;
+
 enum span_kind {
     SPAN_UNUSED,      // the record is in the pool, or its pages on their way
     SPAN_FREE,        // free
@@ -16,6 +18,9 @@ enum span_kind {
     SPAN_TAGGED_SLAB, // objects of one class, each with a tag; class 0 in the page map
     SPAN_LARGE,       // one block
     SPAN_HUGE,        // one block in a mapping of its own
+    SPAN_GUARDED,     // the pool of heap/guard
+    SPAN_HARDENED,    // objects of one class, see heap/hardened
+    SPAN_QUARANTINED, // a large block of heap/hardened, freed and closed
 };
 
 struct span {
@@ -31,11 +36,15 @@ struct span {
         struct {              // slabs
             uint16_t cut;   // objects [0, cut) have been handed out at least once
             uint16_t out;   // of those, now outside the slab
-            uint32_t *tags; // tagged slabs: one for each object
+            union {
+                uint32_t *tags; // tagged slabs: one for each object
+                struct hardened_record *records; // hardened slabs: the same
+            };
             uint64_t free_bits[SLAB_OBJECTS_MAX / 64]; // of those, now free inside
         };
         struct { // large and huge
             uint32_t tag;
+            uint32_t canary_bytes; // at the end, see heap/hardened; 0: none
             size_t mapped_bytes; // huge: length of the mapping
         };
     };

@@ -486,6 +486,17 @@ HPM_EARLY void dump_init(void)
     dump.pattern = option_text(OPTION_DUMP_PATH);
 }
 
+bool dump_try_pause(void)
+{
+    return lock_try(&dump.lock);
+}
+
+void dump_resume(void)
+{
+    lock_release(&dump.lock);
+    answer_requests();
+}
+
 void dump_fork_prepare(void)
 {
     lock_acquire(&dump.lock);

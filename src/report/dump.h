@@ -57,6 +57,11 @@ void dump_request(const char *reason);
 /* The same, but waits for its turn. True: all files were written. Not for handlers. */
 bool dump_all(const char *reason);
 
+/* Keeps dumps from being made, for who needs what finds names (prof/symbols). False: one is being
+ * made. */
+bool dump_try_pause(void);
+void dump_resume(void);
+
 /* What was live, by estimate, when configured profiles were last written; before the first, and in
  * the child of a fork before its first, what was live as it began. */
 uint64_t dump_last_live_bytes(void);

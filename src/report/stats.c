@@ -6,6 +6,8 @@
 #include "base/meta.h"
 #include "base/os.h"
 #include "heap/central.h"
+#include "heap/guard.h"
+#include "heap/hardened.h"
 #include "heap/large.h"
 #include "heap/pageheap.h"
 #include "heap/residency.h"
@@ -23,20 +25,24 @@ bool stats_collect_class(unsigned number, struct hpm_class_stats *stats)
     size_t cached;
     if (number >= SIZECLASS_COUNT - 1)
         return false;
+    struct hardened_stats hardened;
     central_stats_get(class, &central);
+    hardened_stats_get(class, &hardened);
     tcache_stats_get(class, &cached);
     size_t out = central.out_objects - min_size(central.out_objects, central.list_objects);
     cached = min_size(cached, out);
-    size_t capacity = central.slab_count * sizeclass_table[class].slab_objects;
-    size_t taken = central.out_objects + central.tagged_out_objects;
+    size_t slabs = central.slab_count + hardened.slab_count;
+    size_t capacity = slabs * sizeclass_table[class].slab_objects;
+    size_t taken = central.out_objects + central.tagged_out_objects + hardened.live_objects +
+                   hardened.quarantined_objects;
     *stats = (struct hpm_class_stats){
         .object_bytes = sizeclass_bytes(class),
-        .live_objects = out - cached + central.tagged_out_objects,
+        .live_objects = out - cached + central.tagged_out_objects + hardened.live_objects,
         .thread_cache_objects = cached,
-        .central_objects = central.list_objects,
+        .central_objects = central.list_objects + hardened.quarantined_objects,
         .slab_objects = capacity - min_size(capacity, taken),
-        .slabs = central.slab_count,
-        .slab_bytes = central.slab_bytes,
+        .slabs = slabs,
+        .slab_bytes = slabs * bytes_of_pages(sizeclass_table[class].slab_pages),
     };
     return true;
 }
@@ -88,6 +94,17 @@ static void collect_large(struct hpm_stats *stats)
     stats->live_bytes = stats->live_small_bytes + stats->live_large_bytes;
 }
 
+/* They are charged as if they lay among others of their size; what their pages take besides is
+ * free memory. */
+static void collect_guarded(struct hpm_stats *stats)
+{
+    struct guard_stats guard;
+    guard_stats_get(&guard);
+    stats->live_large_bytes += guard.live_bytes;
+    stats->live_objects += guard.live_objects;
+    stats->live_bytes += guard.live_bytes;
+}
+
 /* Of a kind of memory, what is in use and what is resident are known: the difference is free, or
  * was handed out and never touched. */
 static void settle(uint64_t used, uint64_t resident, uint64_t *free, uint64_t *untouched)
@@ -113,6 +130,7 @@ static size_t count_heap(struct hpm_stats *stats)
     *stats = (struct hpm_stats){.residency_assumed = 1};
     size_t slab_bytes = collect_classes(stats);
     collect_large(stats);
+    collect_guarded(stats);
     collect_pages(stats);
     return slab_bytes;
 }

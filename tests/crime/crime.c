@@ -2,31 +2,13 @@
  * is when the library looks at what it had no reason to look at before. */
 #define _GNU_SOURCE
 #include <pthread.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
+#include <stdbool.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <unistd.h>
 
-#include "hpmalloc.h"
-
-/* Through these the compiler sees no crime. */
-static void *(*volatile allocate)(size_t) = hpm_malloc;
-static void (*volatile release)(void *) = hpm_free;
-static void *(*volatile resize)(void *, size_t) = hpm_realloc;
-static size_t (*volatile measure)(const void *) = hpm_usable_size;
+#include "crime/crime.h"
 
 static char global[64];
-
-static char *announce(void *address)
-{
-    char line[32];
-    int length = snprintf(line, sizeof(line), "%p\n", address);
-    if (write(STDOUT_FILENO, line, (size_t)length) != length)
-        abort();
-    return address;
-}
 
 static void free_twice(size_t bytes)
 {
@@ -157,6 +139,58 @@ static void free_far_inside_huge(void)
     free_inside(40000000, 20000000);
 }
 
+static void free_misaligned(void)
+{
+    free_inside(64, 1);
+}
+
+static void free_misaligned_by_half(void)
+{
+    free_inside(64, 8);
+}
+
+static void free_misaligned_large(void)
+{
+    free_inside(100000, 1);
+}
+
+static void free_large_again_in_thread(void)
+{
+    pthread_t thread;
+    void *block = announce(allocate(100000));
+    pthread_create(&thread, NULL, release_in_thread, block);
+    pthread_join(thread, NULL);
+    release(block);
+}
+
+static void free_wild(void)
+{
+    release(announce((void *)0x123456789ab0));
+}
+
+/* No address at all: the processor takes it for none. */
+static void free_text(void)
+{
+    release(announce((void *)0x4141414141414140));
+}
+
+static void free_code(void)
+{
+    release(announce((void *)(uintptr_t)free_text));
+}
+
+/* What another allocator gave, here the C library's own. */
+#ifdef __GLIBC__
+extern void *__libc_malloc(size_t bytes);
+#else
+#define __libc_malloc(bytes) mmap(NULL, bytes, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
+#endif
+
+static void free_foreign(void)
+{
+    release(announce(__libc_malloc(64)));
+}
+
 static void free_stack(void)
 {
     char local[64];
@@ -216,6 +250,49 @@ static void resize_inside_large(void)
     resize(announce(block + 8192), 200000);
 }
 
+static void resize_misaligned(void)
+{
+    char *block = allocate(64);
+    resize(announce(block + 1), 1000);
+}
+
+static void resize_stack(void)
+{
+    char local[64];
+    resize(announce(local + (16 - (uintptr_t)local % 16)), 1000);
+}
+
+static void resize_wild(void)
+{
+    resize(announce((void *)0x123456789ab0), 1000);
+}
+
+static void resize_inside_huge(void)
+{
+    char *block = allocate(40000000);
+    resize(announce(block + 4096), 50000000);
+}
+
+static void resize_freed_huge(void)
+{
+    void *block = announce(allocate(40000000));
+    release(block);
+    resize(block, 50000000);
+}
+
+static void measure_freed_large(void)
+{
+    void *block = announce(allocate(100000));
+    release(block);
+    measure(block);
+}
+
+static void measure_inside_large(void)
+{
+    char *block = allocate(100000);
+    measure(announce(block + 4096));
+}
+
 static void measure_global(void)
 {
     measure(announce(global));
@@ -226,11 +303,7 @@ static void no_crime(void)
     release(announce(allocate(64)));
 }
 
-#define CRIME(name) {#name, name}
-static const struct {
-    const char *name;
-    void (*commit)(void);
-} crimes[] = {
+static const struct crime calls[] = {
     CRIME(free_twice_small),
     CRIME(free_twice_beside_live),
     CRIME(free_twice_largest_small),
@@ -257,16 +330,40 @@ static const struct {
     CRIME(resize_inside_small),
     CRIME(resize_inside_large),
     CRIME(measure_global),
+    CRIME(free_misaligned),
+    CRIME(free_misaligned_by_half),
+    CRIME(free_misaligned_large),
+    CRIME(free_large_again_in_thread),
+    CRIME(free_wild),
+    CRIME(free_text),
+    CRIME(free_code),
+    CRIME(free_foreign),
+    CRIME(resize_misaligned),
+    CRIME(resize_stack),
+    CRIME(resize_wild),
+    CRIME(resize_inside_huge),
+    CRIME(resize_freed_huge),
+    CRIME(measure_freed_large),
+    CRIME(measure_inside_large),
     CRIME(no_crime),
 };
 
-int main(int count, char **arguments)
+static bool commit(const struct crime *crimes, size_t count, const char *name)
 {
-    for (size_t i = 0; i < sizeof(crimes) / sizeof(crimes[0]); i++) {
-        if (count == 2 && strcmp(arguments[1], crimes[i].name) == 0) {
+    for (size_t i = 0; i < count; i++) {
+        if (strcmp(name, crimes[i].name) == 0) {
             crimes[i].commit();
-            return 0;
+            return true;
         }
     }
-    return 2;
+    return false;
+}
+
+int main(int count, char **arguments)
+{
+    if (count != 2)
+        return 2;
+    bool is_known = commit(calls, sizeof(calls) / sizeof(calls[0]), arguments[1]) ||
+                    commit(accesses, access_count, arguments[1]);
+    return is_known ? 0 : 2;
 }

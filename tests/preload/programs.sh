@@ -22,7 +22,14 @@ is_same_run()
     is "$(cat "$work/plain/status")" 0 && diff -r "$work/plain" "$work/ours"
 }
 
-# same NAME TOOL COMMAND...: once without the library, once with it, once with many samples.
+# All are run hardened with PROGRAMS_HARDENED=1; else a few, for it takes its time.
+is_to_be_hardened()
+{
+    [ -n "${PROGRAMS_HARDENED:-}" ] || [[ $1 == @(python3|perl|sqlite3|awk) ]]
+}
+
+# same NAME TOOL COMMAND...: once without the library, once with it, once with many samples, once
+# hardened.
 same()
 {
     local name=$1 tool=$2
@@ -36,6 +43,9 @@ same()
     check "$name gives the same output" is_same_run
     record ours ours 100 HPMALLOC_SAMPLE_INTERVAL=8k "$@"
     check "$name gives the same output with a sample each 8 KiB" is_same_run
+    is_to_be_hardened "$tool" || return
+    record ours ours 600 HPMALLOC_HARDENED=1 HPMALLOC_SAMPLE_INTERVAL=64k "$@"
+    check "$name gives the same output, hardened" is_same_run
 }
 
 cat >"$inputs/threads.py" <<'END'

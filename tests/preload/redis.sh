@@ -158,4 +158,12 @@ else
 fi
 check "the server has lost nothing" is_healthy "$size"
 stop
+
+words=$(grep -c 'hpmalloc: ' "$work/server.errors")
+keys=20000
+check "redis-server starts hardened" start HPMALLOC_HARDENED=1
+check "redis-benchmark fills $keys keys of the hardened server" fill
+check "the hardened server answers correctly" answers_correctly
+stop
+check "and ends without a word" test "$(grep -c 'hpmalloc: ' "$work/server.errors")" = "$words"
 finish

@@ -1,0 +1,86 @@
+#include "report/crime.h"
+
+#include <errno.h>
+#include <unistd.h>
+
+#include "base/lock.h"
+#include "base/print.h"
+#include "prof/symbols.h"
+#include "report/dump.h"
+#include "report/frames.h"
+#include "report/output.h"
+
+enum { FRAMES_MAX = 128 };
+
+/* One report at a time: a second thread's waits. */
+static struct lock lock = LOCK_INITIAL(LOCK_CRIME);
+static struct output output;
+static uintptr_t addresses[FRAMES_MAX];
+
+static void put_frame(const struct symbol_table *table, uintptr_t return_address)
+{
+    uintptr_t address = frames_call_address(return_address);
+    const struct symbol *symbol = symbols_find(table, address);
+    if (symbol != NULL && symbol->name != NULL) {
+        output_print(&output, "        %.*s", (int)symbols_name_length(symbol->name), symbol->name);
+        if (symbol->start != 0)
+            output_print(&output, "+0x%lx", address - symbol->start);
+        output_text(&output, "\n");
+    } else if (symbol != NULL && symbol->mapping != MAPPING_NONE) {
+        const struct mapping *mapping = &table->mappings[symbol->mapping];
+        output_print(&output, "        0x%lx (%.900s+0x%lx)\n", address, mapping->path,
+                     address - mapping->start + mapping->file_offset);
+    } else {
+        output_print(&output, "        0x%lx\n", address);
+    }
+}
+
+static void put_stacks(const struct symbol_table *table, const struct crime_stack *stacks,
+                       size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (stacks[i].depth != 0)
+            output_print(&output, "    %s\n", stacks[i].title);
+        for (size_t frame = 0; frame < stacks[i].depth; frame++)
+            put_frame(table, stacks[i].frames[frame]);
+    }
+}
+
+static size_t collect(const struct crime_stack *stacks, size_t count)
+{
+    size_t collected = 0;
+    for (size_t i = 0; i < count; i++) {
+        for (size_t frame = 0; frame < stacks[i].depth && collected < FRAMES_MAX; frame++)
+            addresses[collected++] = frames_call_address(stacks[i].frames[frame]);
+    }
+    return collected;
+}
+
+/* Where a dump is being made, it has what finds names: addresses have to do. */
+static void report_locked(const char *line, const struct crime_stack *stacks, size_t count)
+{
+    struct symbol_table table = {0};
+    size_t collected = collect(stacks, count);
+    bool has_names = dump_try_pause();
+    if (has_names)
+        symbols_resolve(&table, addresses, collected, true);
+    output_begin(&output, STDERR_FILENO);
+    output_print(&output, "hpmalloc: %s\n", line);
+    put_stacks(&table, stacks, count);
+    output_finish(&output);
+    if (has_names) {
+        symbols_free(&table);
+        dump_resume();
+    }
+}
+
+void crime_report(const char *line, const struct crime_stack *stacks, size_t count)
+{
+    int saved = errno;
+    if (print_has_stderr()) {
+        lock_acquire(&lock);
+        report_locked(line, stacks, count);
+        lock_release(&lock);
+    }
+    errno = saved;
+}
