@@ -140,12 +140,19 @@ the_end_is_left_out()
         python3 "$judge" least end.html 1500000
 }
 
+try_to_name_suspects()
+{
+    rm -f series.*.pb.gz
+    HPMALLOC_DUMP_LABELS=age HPMALLOC_DUMP_PATH=$work/series.%n HPMALLOC_SAMPLE_INTERVAL=4k \
+        HPMALLOC_QUIET=1 ours 60 ./truths leak 8 300 && "$hpprof" report -o series.html series.*.pb.gz &&
+        "$hpprof" report -o suspect.html series.8.pb.gz &&
+        python3 "$judge" leak series.html leak_slowly && python3 "$judge" leak suspect.html leak_slowly
+}
+
+# Chance, or a machine that stands still for a moment, may hide a leak of two seconds.
 one_names_suspects()
 {
-    HPMALLOC_DUMP_LABELS=age HPMALLOC_DUMP_PATH=$work/series.%n HPMALLOC_SAMPLE_INTERVAL=32k \
-        HPMALLOC_QUIET=1 ours 60 ./truths leak 8 300 && "$hpprof" report -o series.html series.*.pb.gz &&
-        python3 "$judge" leak series.html leak_slowly && "$hpprof" report -o suspect.html series.8.pb.gz &&
-        python3 "$judge" leak suspect.html leak_slowly
+    try_to_name_suspects || try_to_name_suspects || try_to_name_suspects
 }
 
 nothing_to_judge_by()

@@ -297,10 +297,12 @@ def the_end_of_what_is_at_an_address_is_said():
 
 
 def an_end_leaves_no_files_behind():
+    """Signals that are ignored here, as SIGINT is in the background, are not there."""
     with Watched() as program:
         for turn, number in enumerate(4 * [signal.SIGTERM, signal.SIGINT, signal.SIGHUP]):
             process = subprocess.Popen([HPPROF, "watch", "--interval", "0.1", program.pid],
-                                       stdout=subprocess.PIPE, text=True)
+                                       stdout=subprocess.PIPE, text=True,
+                                       preexec_fn=lambda: signal.signal(number, signal.SIG_DFL))
             process.stdout.readline()
             holds(os.listdir(os.environ["TMPDIR"]))
             time.sleep(0.1 + turn * 0.011)
