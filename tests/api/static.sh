@@ -26,7 +26,9 @@ passes()
 {
     (cd "$work" && timeout 120 env HPMALLOC_DUMP_AT_EXIT=1 HPMALLOC_DUMP_PATH="$work/$1" \
         HPMALLOC_SAMPLE_INTERVAL=16k "$work/$1") >"$work/log" 2>&1 || {
+        echo "status $?"
         grep -v '^ok' "$work/log"
+        tail -n 1 "$work/log"
         return 1
     }
 }
