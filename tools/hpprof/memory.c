@@ -98,6 +98,14 @@ static void resize(struct index *index)
     free(old.entries);
 }
 
+uint64_t index_hash(const char *text)
+{
+    uint64_t hash = 0xcbf29ce484222325u;
+    for (; *text != '\0'; text++)
+        hash = (hash ^ (unsigned char)*text) * 0x100000001b3u;
+    return hash;
+}
+
 uint32_t index_add(struct index *index, uint64_t key, uint32_t value)
 {
     if (index->count * 2 >= index->size)

@@ -31,6 +31,9 @@ struct index {
     size_t count, size; // size: 0 or a power of two
 };
 
+/* A key for a text: FNV-1a. */
+uint64_t index_hash(const char *text);
+
 /* The value of a key, which is `value` when there was none. */
 uint32_t index_add(struct index *index, uint64_t key, uint32_t value);
 uint32_t index_find(const struct index *index, uint64_t key);

@@ -40,19 +40,11 @@ static char *clean_copy(struct profile *profile, const char *text, size_t length
     return copy;
 }
 
-static uint64_t hash_text(const char *text)
-{
-    uint64_t hash = 0xcbf29ce484222325u;
-    for (; *text != '\0'; text++)
-        hash = (hash ^ (unsigned char)*text) * 0x100000001b3u;
-    return hash;
-}
-
 /* Texts of one hash are apart by what is added to it. */
 uint32_t profile_intern(struct profile *profile, const char *text, size_t length)
 {
     const char *copy = clean_copy(profile, text, length);
-    uint64_t hash = hash_text(copy);
+    uint64_t hash = index_hash(copy);
     for (;; hash++) {
         uint32_t string = index_add(&profile->string_index, hash, (uint32_t)profile->string_count);
         if (string == profile->string_count) {

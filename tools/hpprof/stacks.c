@@ -16,17 +16,9 @@ struct input {
     uint32_t *names;   // of functions
 };
 
-static uint64_t hash_text(const char *text)
-{
-    uint64_t hash = 0xcbf29ce484222325u;
-    for (; *text != '\0'; text++)
-        hash = (hash ^ (unsigned char)*text) * 0x100000001b3u;
-    return hash;
-}
-
 static uint32_t name_of(struct stacks *stacks, const char *text)
 {
-    for (uint64_t hash = hash_text(text);; hash++) {
+    for (uint64_t hash = index_hash(text);; hash++) {
         uint32_t next = (uint32_t)stacks->text_count, name;
         name = index_add(&stacks->names, hash, next);
         if (name != next && strcmp(stacks->texts[name], text) != 0)
