@@ -24,7 +24,8 @@ struct batch {
 };
 
 struct store {
-    uint8_t class, shard;
+    uint8_t class; // peeked at without the lock
+    uint8_t shard;
     bool is_idle;        // nothing was taken since store_tend
     uint32_t list_count;
     uint32_t idle_lists; // as few as there were since store_tend
