@@ -19,6 +19,7 @@ static struct {
     volatile bool is_on;
     volatile size_t steps;
     size_t target;
+    greg_t stop_at; // an address that ends it; 0: none
     void (*act)(void);
 } stepper;
 
@@ -27,6 +28,8 @@ static inline void stepper_on_trap(int number, siginfo_t *info, void *context)
     (void)number, (void)info;
     greg_t *registers = ((ucontext_t *)context)->uc_mcontext.gregs;
     registers[REG_EFL] &= ~STEPPER_TRAP_FLAG;
+    if (registers[REG_RIP] == stepper.stop_at)
+        stepper.is_on = false;
     if (!stepper.is_on)
         return;
     if (++stepper.steps == stepper.target) {
