@@ -1,5 +1,5 @@
-/* What may come at any instruction, at each of them: the signal that asks for a dump, inside malloc,
- * free, a dump, and fork; a fork by another thread. STEPS_ALL: at every one, not only at some. */
+/* What may come at any instruction: the signal that asks for a dump, inside malloc,
+ * free, a dump, and fork; a fork by another thread. At some of them, at STEPS_TIMES as many. */
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <dlfcn.h>
@@ -64,7 +64,9 @@ static int take_dumps(int *of_others)
 
 static size_t stride_for(size_t steps, size_t wanted)
 {
-    return getenv("STEPS_ALL") != NULL || steps <= wanted ? 1 : steps / wanted | 1;
+    const char *times = getenv("STEPS_TIMES");
+    wanted *= times != NULL ? (size_t)atol(times) : 1;
+    return steps <= wanted ? 1 : steps / wanted | 1;
 }
 
 static void ask_for_dump(void)
@@ -122,22 +124,21 @@ static void check_each_dump(const char *what, void (*work)(void), size_t wanted)
         wrong += stepper.steps == at && take_dumps(NULL) != 1;
     }
     printf("# %s: %zu instructions, a signal at %zu of them\n", what, steps, tried);
-    fflush(stdout);
     CHECK(steps > 500);
     CHECK_EQUAL(wrong, 0);
 }
 
 TEST(steps, a_dump_is_made_whatever_instruction_of_malloc_and_free_it_is_asked_for_at)
 {
-    check_each_dump("small blocks", use_small, 60);
-    check_each_dump("large blocks", use_large, 30);
-    check_each_dump("huge blocks", use_huge, 40);
-    check_each_dump("memory given back", begin_and_end_heap, 20);
+    check_each_dump("small blocks", use_small, 10);
+    check_each_dump("large blocks", use_large, 10);
+    check_each_dump("huge blocks", use_huge, 10);
+    check_each_dump("memory given back", begin_and_end_heap, 4);
 }
 
 TEST(steps, a_dump_is_made_whatever_instruction_of_a_dump_it_is_asked_for_at)
 {
-    check_each_dump("a dump", dump, 6);
+    check_each_dump("a dump", dump, 2);
 }
 
 static size_t fork_target;
@@ -179,9 +180,9 @@ TEST(steps, a_dump_asked_for_as_a_fork_begins_is_the_parents)
     pthread_atfork(step_from_here, NULL, NULL);
     CHECK_EQUAL(fork_stepped((size_t)1 << 40), 0);
     size_t steps = stepper.steps, lost = 0, others = 0, failed = 0;
-    CHECK(steps > 300);
+    CHECK(steps > 200);
     take_dumps(NULL);
-    for (size_t at = 1; at < steps; at += stride_for(steps, 60)) {
+    for (size_t at = 1; at < steps; at += stride_for(steps, 40)) {
         int of_others;
         failed += fork_stepped(at) != 0;
         lost += take_dumps(&of_others) != 1;
@@ -291,9 +292,9 @@ static void check_each_fork(const char *what, void (*work)(void), size_t wanted)
 
 TEST(steps, whatever_instruction_a_thread_is_at_a_child_finds_no_block_twice)
 {
-    check_each_fork("small blocks", use_small, 40);
-    check_each_fork("large blocks", use_large, 30);
-    check_each_fork("memory given back", begin_and_end_heap, 15);
+    check_each_fork("small blocks", use_small, 10);
+    check_each_fork("large blocks", use_large, 10);
+    check_each_fork("memory given back", begin_and_end_heap, 4);
 }
 #else
 TEST(steps, a_dump_is_made_whatever_instruction_of_malloc_and_free_it_is_asked_for_at)
