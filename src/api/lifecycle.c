@@ -22,6 +22,7 @@
 #include "prof/profile.h"
 #include "prof/record.h"
 #include "prof/unwind.h"
+#include "report/crime.h"
 #include "report/dump.h"
 #include "report/http.h"
 #include "report/keeper.h"
@@ -114,12 +115,29 @@ HPM_COLD struct thread *lifecycle_attach_slow(void)
 /* Threads that come to register the handlers together may do it twice: the innermost call counts. */
 static HPM_TLS unsigned fork_depth;
 
+/* The dump signal waits while all locks are held: one that came then would be put off, and the child
+ * would answer for its parent, or not at all. Guarded by all locks. */
+static sigset_t mask_before_fork;
+
+static void block_dump_signal(sigset_t *before)
+{
+    sigset_t set;
+    int number = (int)option_number(OPTION_DUMP_SIGNAL);
+    sigemptyset(&set);
+    if (number != 0)
+        sigaddset(&set, number);
+    pthread_sigmask(SIG_BLOCK, &set, before);
+}
+
 /* Locks are taken in the order of their ranks, so that the child finds none held by a thread that
  * it does not have. */
 static void fork_prepare(void)
 {
     if (fork_depth++ > 0)
         return;
+    sigset_t before;
+    block_dump_signal(&before);
+    crime_fork_prepare();
     http_fork_prepare();
     dump_fork_prepare();
     statsfile_fork_prepare();
@@ -131,12 +149,14 @@ static void fork_prepare(void)
     pageheap_fork_prepare();
     profile_fork_prepare();
     meta_fork_prepare();
+    mask_before_fork = before;
 }
 
 static void fork_parent(void)
 {
     if (--fork_depth > 0)
         return;
+    sigset_t before = mask_before_fork;
     meta_fork_parent();
     profile_fork_parent();
     pageheap_fork_parent();
@@ -148,6 +168,8 @@ static void fork_parent(void)
     statsfile_fork_parent();
     dump_fork_parent();
     http_fork_parent();
+    crime_fork_parent();
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
 
 static void fork_child(void)
@@ -166,10 +188,12 @@ static void fork_child(void)
     dump_fork_child();
     keeper_fork_child();
     http_fork_child();
+    crime_fork_child();
     faults_fork_child();
     atomic_store_explicit(&next_seed, os_random_u64(), memory_order_relaxed);
     if (tcache_self != &tcache_none)
         sampler_init(&((struct thread *)tcache_self)->sampler, take_seed());
+    pthread_sigmask(SIG_SETMASK, &mask_before_fork, NULL);
 }
 
 void lifecycle_watch_forks(register_function *register_handlers)

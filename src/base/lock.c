@@ -93,6 +93,23 @@ void lock_acquire(struct lock *lock)
         acquire_slow(lock);
 }
 
+static HPM_NOINLINE void run_deferred(void)
+{
+    void (*work)(void) = deferred;
+    deferred = NULL;
+    work();
+}
+
+/* Counts a lock out, and does what was put off until it was the last. */
+static void leave(const struct lock *lock)
+{
+    atomic_signal_fence(memory_order_seq_cst);
+    note_released(lock);
+    atomic_signal_fence(memory_order_seq_cst);
+    if (unlikely(deferred != NULL) && held == 0)
+        run_deferred();
+}
+
 bool lock_try(struct lock *lock)
 {
     note_acquired(lock);
@@ -101,15 +118,8 @@ bool lock_try(struct lock *lock)
     if (atomic_compare_exchange_strong_explicit(&lock->state, &free_state, 1,
                                                 memory_order_acquire, memory_order_relaxed))
         return true;
-    note_released(lock);
+    leave(lock);
     return false;
-}
-
-static HPM_NOINLINE void run_deferred(void)
-{
-    void (*work)(void) = deferred;
-    deferred = NULL;
-    work();
 }
 
 void lock_release(struct lock *lock)
@@ -117,17 +127,13 @@ void lock_release(struct lock *lock)
     /* Release: pairs with the acquire of the next holder. */
     if (atomic_exchange_explicit(&lock->state, 0, memory_order_release) == 2)
         os_wake(&lock->state, 1);
-    atomic_signal_fence(memory_order_seq_cst);
-    note_released(lock);
-    atomic_signal_fence(memory_order_seq_cst);
-    if (unlikely(deferred != NULL) && held == 0)
-        run_deferred();
+    leave(lock);
 }
 
 void lock_reset(struct lock *lock)
 {
     atomic_store_explicit(&lock->state, 0, memory_order_relaxed);
-    note_released(lock);
+    leave(lock);
 }
 
 unsigned lock_held_count(void)

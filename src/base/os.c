@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <linux/futex.h>
+#include <pthread.h>
 #include <sched.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
@@ -328,6 +329,18 @@ void os_wake(_Atomic uint32_t *word, int waiters)
 void os_yield(void)
 {
     sched_yield();
+}
+
+int os_put_cancel_off(void)
+{
+    int before;
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &before);
+    return before;
+}
+
+void os_allow_cancel(int before)
+{
+    pthread_setcancelstate(before, NULL);
 }
 
 uint64_t os_call_count(enum os_call call)

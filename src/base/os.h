@@ -89,6 +89,11 @@ void os_wait_for(_Atomic uint32_t *word, uint32_t expected, uint64_t nanoseconds
 void os_wake(_Atomic uint32_t *word, int waiters);
 void os_yield(void);
 
+/* Opening, reading, writing and closing are where a cancelled thread ends. Between the two calls it
+ * does not: it may be inside malloc, hold our locks, or be about to die of an error. */
+int os_put_cancel_off(void);
+void os_allow_cancel(int before);
+
 /* System calls made so far (statistics). */
 enum os_call {
     OS_CALL_MAP,

@@ -6,6 +6,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/os.h"
+
 struct sink {
     char *at, *limit; // limit leaves room for the closing NUL
 };
@@ -223,7 +225,7 @@ size_t print_time(char *buffer, size_t size, uint64_t wall_clock_ns)
                         second / 3600, second / 60 % 60, second % 60);
 }
 
-bool print_write_all(int fd, const void *data, size_t bytes)
+static bool write_all(int fd, const void *data, size_t bytes)
 {
     for (const char *at = data; bytes > 0;) {
         ssize_t written = write(fd, at, bytes);
@@ -235,6 +237,14 @@ bool print_write_all(int fd, const void *data, size_t bytes)
         bytes -= (size_t)written;
     }
     return true;
+}
+
+bool print_write_all(int fd, const void *data, size_t bytes)
+{
+    int cancel = os_put_cancel_off();
+    bool done = write_all(fd, data, bytes);
+    os_allow_cancel(cancel);
+    return done;
 }
 
 static void write_line(const char *format, va_list arguments)

@@ -142,6 +142,7 @@ static bool grow(size_t bytes)
     if (os_clock_coarse_ns() < area.next_try_ns)
         return false;
     size_t step = round_up(max_size(bytes, area.mapped_bytes / 4), STEP_BYTES);
+    int cancel = os_put_cancel_off();
     int fd =
         (int)syscall(SYS_openat, AT_FDCWD, area.path, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
     bool is_same = fd >= 0 && fstat(fd, &status) == 0 && status.st_dev == area.device &&
@@ -150,6 +151,7 @@ static bool grow(size_t bytes)
         is_same && map_step(fd, min_size(step, area.reserved_bytes - area.mapped_bytes)) == 0;
     if (fd >= 0)
         syscall(SYS_close, fd);
+    os_allow_cancel(cancel);
     area.next_try_ns = done ? 0 : os_clock_coarse_ns() + TRY_PAUSE_NS;
     return done;
 }

@@ -132,6 +132,7 @@ static bool huge_move(struct span *span, size_t bytes)
     char *target = os_map_aligned(bytes, REGION_BYTES, NULL);
     if (target == NULL)
         return false;
+    struct region *before = pagemap_region_get(span->start);
     bool is_known = pagemap_add_regions(target, REGION_BYTES);
     if (!is_known || !os_move(span->start, span->mapped_bytes, target, bytes)) {
         if (is_known)
@@ -139,7 +140,7 @@ static bool huge_move(struct span *span, size_t bytes)
         os_unmap(target, bytes);
         return false;
     }
-    pagemap_drop_regions(span->start, REGION_BYTES);
+    pagemap_drop_left(before);
     span->start = target;
     pagemap_set_span(span);
     return true;

@@ -89,12 +89,25 @@ static void list_region(struct region *region)
                                                   memory_order_release, memory_order_relaxed));
 }
 
+/* Of two addresses a window apart, one only can be known. A record of this very address is of a
+ * block that has moved away (the address could not be the caller's else), whose thread is about to
+ * drop it, or died in a fork: it makes way. */
+static bool fill_slot(struct region *_Atomic *slot, struct region *region)
+{
+    struct region *before = atomic_load_explicit(slot, memory_order_acquire);
+    do {
+        if (before != NULL && peek_load(&before->base) != region->base &&
+            atomic_load_explicit(slot, memory_order_acquire) == before)
+            return false;
+        /* Release: pairs with the acquire in region_find. */
+    } while (!atomic_compare_exchange_strong_explicit(slot, &before, region, memory_order_acq_rel,
+                                                      memory_order_acquire));
+    return true;
+}
+
 static bool add_region(uintptr_t base)
 {
     if (unlikely(regions == NULL))
-        return false;
-    struct region *_Atomic *slot = region_slot(base);
-    if (atomic_load_explicit(slot, memory_order_relaxed) != NULL)
         return false;
     struct region *region = meta_pool_alloc(&region_pool);
     if (region == NULL)
@@ -102,9 +115,10 @@ static bool add_region(uintptr_t base)
     memset(region->dirty, 0, sizeof(*region) - offsetof(struct region, dirty));
     owner_store(&region->base, base);
     list_region(region);
-    /* Release: pairs with the acquire in region_find. */
-    atomic_store_explicit(slot, region, memory_order_release);
-    return true;
+    if (fill_slot(region_slot(base), region))
+        return true;
+    meta_pool_free(&region_pool, region);
+    return false;
 }
 
 bool pagemap_add_regions(void *start, size_t bytes)
@@ -126,6 +140,19 @@ void pagemap_drop_regions(void *start, size_t bytes)
         struct region *region = atomic_exchange_explicit(slot, NULL, memory_order_relaxed);
         meta_pool_free(&region_pool, region);
     }
+}
+
+struct region *pagemap_region_get(const void *start)
+{
+    return atomic_load_explicit(region_slot((uintptr_t)start), memory_order_relaxed);
+}
+
+void pagemap_drop_left(struct region *region)
+{
+    struct region *left = region;
+    atomic_compare_exchange_strong_explicit(region_slot(region->base), &left, NULL,
+                                            memory_order_relaxed, memory_order_relaxed);
+    meta_pool_free(&region_pool, region);
 }
 
 static void set_page(uintptr_t address, struct span *span)

@@ -40,6 +40,12 @@ bool pagemap_add_regions(void *start, size_t bytes);
 /* Forgets a range (a huge block given back). */
 void pagemap_drop_regions(void *start, size_t bytes);
 
+/* The record of one region, asked for before its block moves away, and forgotten after: meanwhile
+ * the kernel may have given the address to another thread, whose own record is then left alone. */
+struct region;
+struct region *pagemap_region_get(const void *start);
+void pagemap_drop_left(struct region *region);
+
 /* Writes the span of all of its pages, or of its first and last (free spans). */
 void pagemap_set_span(struct span *span);
 void pagemap_set_ends(struct span *span);

@@ -38,7 +38,7 @@ bool elffile_wrap(struct elffile *file, const void *image, size_t bytes)
 }
 
 /* The device behind a path is never waited for. */
-static size_t map_path(const char *path, const void **image)
+static size_t map_path_uncancelled(const char *path, const void **image)
 {
     struct stat status;
     size_t bytes = 0;
@@ -50,6 +50,14 @@ static size_t map_path(const char *path, const void **image)
         bytes = *image != NULL ? (size_t)status.st_size : 0;
     }
     close(fd);
+    return bytes;
+}
+
+static size_t map_path(const char *path, const void **image)
+{
+    int cancel = os_put_cancel_off();
+    size_t bytes = map_path_uncancelled(path, image);
+    os_allow_cancel(cancel);
     return bytes;
 }
 

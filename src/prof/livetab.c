@@ -13,7 +13,7 @@ static struct {
     struct sample *_Atomic blocks[BLOCK_COUNT];
 
     /* Guarded by lock. */
-    uint32_t used; // tags 1..used were given out at some time
+    _Atomic uint32_t used; // tags 1..used were given out at some time
     uint32_t free; // first free one of those, 0: none
     size_t live;
 } livetab = {.lock = LOCK_INITIAL(LOCK_LIVETAB)};
@@ -53,8 +53,10 @@ static uint32_t take_unused_locked(void)
             return 0;
         atomic_store_explicit(&livetab.blocks[block], samples, memory_order_release);
     }
-    owner_store(&livetab.used, livetab.used + 1);
-    return livetab.used;
+    uint32_t tag = atomic_load_explicit(&livetab.used, memory_order_relaxed) + 1;
+    /* Release: pairs with the acquire in livetab_last_tag, whose caller goes to the block. */
+    atomic_store_explicit(&livetab.used, tag, memory_order_release);
+    return tag;
 }
 
 static uint32_t alloc_locked(void)
@@ -91,7 +93,7 @@ void livetab_free(uint32_t tag)
 
 uint32_t livetab_last_tag(void)
 {
-    return peek_load(&livetab.used);
+    return atomic_load_explicit(&livetab.used, memory_order_acquire);
 }
 
 /* Release: pairs with the acquire in livetab_peek. */

@@ -144,11 +144,13 @@ bool mappings_read(struct mapping_list *list, const char *maps_path)
     if (reader == NULL)
         return false;
     bool done = true;
+    int cancel = os_put_cancel_off();
     reader->fd = open(maps_path, O_RDONLY | O_CLOEXEC);
     if (reader->fd >= 0) {
         done = read_lines(reader, list);
         close(reader->fd);
     }
+    os_allow_cancel(cancel);
     os_unmap(reader, sizeof(*reader));
     put_main_first(list);
     return done;

@@ -2,6 +2,7 @@
 #include "prof/objects.h"
 
 #include <elf.h>
+#include <errno.h>
 #include <link.h>
 #include <string.h>
 
@@ -246,7 +247,7 @@ static void drop_absent(void)
 /* A look that found nothing new is the pause's cause: code made at run time is in no object,
  * however often one looks. Programs that load many objects in a row are not kept waiting, nor is
  * what is loaded after something was unloaded. */
-bool objects_refresh(bool at_once)
+static bool refresh(bool at_once)
 {
     uint64_t now = os_clock_coarse_ns();
     if (now < loaded.next_refresh_ns && !at_once)
@@ -271,4 +272,13 @@ bool objects_refresh(bool at_once)
     }
     mappings_free(&list);
     return true;
+}
+
+/* A file that is gone is no error of the caller's. */
+bool objects_refresh(bool at_once)
+{
+    int saved = errno;
+    bool done = refresh(at_once);
+    errno = saved;
+    return done;
 }

@@ -2,7 +2,6 @@
 #include "prof/record.h"
 
 #include <errno.h>
-#include <pthread.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -303,15 +302,14 @@ static int open_locked(uint32_t *owner)
     return error;
 }
 
-/* Opening and closing are places where a cancelled thread ends: not inside malloc. */
 static void begin_locked(void)
 {
     uint32_t owner = 0;
-    int saved = errno, cancel_state;
+    int saved = errno;
     uint64_t now = os_clock_coarse_ns();
     if (record.state != STATE_WANTED || now < record.next_try_ns)
         return;
-    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
+    int cancel = os_put_cancel_off();
     int error = open_locked(&owner);
     if (error == 0) {
         fill_locked();
@@ -321,7 +319,7 @@ static void begin_locked(void)
         record.state = error == -EBUSY ? STATE_WANTED : STATE_OFF;
         record.next_try_ns = now + TRY_PAUSE_NS;
     }
-    pthread_setcancelstate(cancel_state, NULL);
+    os_allow_cancel(cancel);
     errno = saved;
 }
 

@@ -84,3 +84,18 @@ void crime_report(const char *line, const struct crime_stack *stacks, size_t cou
     }
     errno = saved;
 }
+
+void crime_fork_prepare(void)
+{
+    lock_acquire(&lock);
+}
+
+void crime_fork_parent(void)
+{
+    lock_release(&lock);
+}
+
+void crime_fork_child(void)
+{
+    lock_reset(&lock);
+}

@@ -16,4 +16,8 @@ struct crime_stack {
 /* Said whether the program is quiet or not. The line is without "hpmalloc: " and a newline. */
 void crime_report(const char *line, const struct crime_stack *stacks, size_t count);
 
+void crime_fork_prepare(void);
+void crime_fork_parent(void);
+void crime_fork_child(void);
+
 #endif

@@ -47,7 +47,7 @@ static struct {
     unsigned last_sequence;
     char line[DUMPFILE_PATH_MAX + 512];
     sigset_t blocked, pending_before, pending_after, mask_before;
-    int cancel_state_before;
+    int cancel_before;
 
     _Atomic uint64_t last_live_bytes;
     const char *pattern;             // written by dump_init only
@@ -121,7 +121,7 @@ static void announce(unsigned profile)
 static void shield_locked(void)
 {
     lock_assert_held(&dump.lock);
-    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &dump.cancel_state_before);
+    dump.cancel_before = os_put_cancel_off();
     sigemptyset(&dump.blocked);
     sigaddset(&dump.blocked, SIGPIPE);
     sigaddset(&dump.blocked, SIGXFSZ);
@@ -151,7 +151,7 @@ static void unshield_locked(void)
     swallow_locked(SIGPIPE);
     swallow_locked(SIGXFSZ);
     pthread_sigmask(SIG_SETMASK, &dump.mask_before, NULL);
-    pthread_setcancelstate(dump.cancel_state_before, NULL);
+    os_allow_cancel(dump.cancel_before);
 }
 
 static void forget_locked(void)

@@ -47,15 +47,24 @@ bool stats_collect_class(unsigned number, struct hpm_class_stats *stats)
     return true;
 }
 
+static ssize_t read_statm(char *text, size_t size)
+{
+    ssize_t length = -1;
+    int cancel = os_put_cancel_off();
+    int fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
+    if (fd >= 0) {
+        length = read(fd, text, size);
+        close(fd);
+    }
+    os_allow_cancel(cancel);
+    return length;
+}
+
 /* The second number of /proc/self/statm, in pages. */
 static size_t resident_bytes(void)
 {
     char text[64];
-    int fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return 0;
-    ssize_t length = read(fd, text, sizeof(text) - 1);
-    close(fd);
+    ssize_t length = read_statm(text, sizeof(text) - 1);
     if (length <= 0)
         return 0;
     text[length] = '\0';

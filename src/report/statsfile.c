@@ -1,9 +1,9 @@
 #include "report/statsfile.h"
 
 #include <errno.h>
-#include <pthread.h>
 
 #include "base/lock.h"
+#include "base/os.h"
 #include "report/account.h"
 
 static struct {
@@ -246,17 +246,15 @@ static int write_locked(int fd, enum hpm_stats_format format)
     return output_finish(&file.output) ? 0 : -errno;
 }
 
-/* Writing is a place where a cancelled thread ends: it must not take the lock with it. */
 int statsfile_write(int fd, enum hpm_stats_format format)
 {
     if (lock_held_count() != 0)
         return -EDEADLK;
-    int saved = errno, cancel_state;
-    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
+    int saved = errno, cancel = os_put_cancel_off();
     lock_acquire(&file.lock);
     int error = write_locked(fd, format);
     lock_release(&file.lock);
-    pthread_setcancelstate(cancel_state, NULL);
+    os_allow_cancel(cancel);
     errno = saved;
     return error;
 }

@@ -10,6 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "hpmalloc.h"
 #include "tap.h"
 
 /* Sizes that are small, large, and huge. */
@@ -283,9 +284,10 @@ static void run_threads(int count)
 
 TEST(lifecycle, ten_thousand_threads_leave_nothing_behind)
 {
+    const char *wanted = getenv("LIFECYCLE_THREADS");
     run_threads(400);
     struct mallinfo2 before = mallinfo2();
-    run_threads(10000);
+    run_threads(wanted != NULL ? atoi(wanted) : 10000);
     struct mallinfo2 after = mallinfo2();
     CHECK(after.arena < before.arena + (8 << 20));
     CHECK(after.uordblks < before.uordblks + (1 << 20));
@@ -317,5 +319,53 @@ TEST(lifecycle, an_opened_library_uses_the_same_heap)
         free(block);
     }
     CHECK(use_malloc());
+}
+
+static char *(*plugin_allocate)(size_t);
+
+static void *allocate_when_cancelled(void *unused)
+{
+    pthread_cancel(pthread_self());
+    for (size_t i = 1; i < 200; i++)
+        free(plugin_allocate(100 + i));
+    return unused;
+}
+
+static void *run_cancelled_thread(void)
+{
+    pthread_t thread;
+    void *result = NULL;
+    hpm_profile_set_interval(1);
+    pthread_create(&thread, NULL, allocate_when_cancelled, NULL);
+    pthread_join(thread, &result);
+    hpm_profile_set_interval(0);
+    return result;
+}
+
+static char *allocate_here(size_t bytes)
+{
+    return malloc(bytes);
+}
+
+/* What the C library loads for its first cancelled thread is loaded when the plugin comes. */
+static void cancel_thread_in_plugin(void)
+{
+    plugin_allocate = allocate_here;
+    run_cancelled_thread();
+    usleep(50000);
+    void *plugin = dlopen(PLUGIN_PATH, RTLD_NOW);
+    plugin_allocate = (char *(*)(size_t))dlsym(plugin, "plugin_allocate");
+    void *result = run_cancelled_thread();
+    hpm_profile_set_interval(1);
+    free(plugin_allocate(1000));
+    _exit(result != NULL);
+}
+
+/* The unwinder, which has to look where the plugin is, opens files. */
+TEST(lifecycle, a_thread_that_is_cancelled_does_not_end_inside_malloc)
+{
+    hpm_profile_set_interval(0);
+    CHECK_EQUAL(run_child(cancel_thread_in_plugin), 0);
+    hpm_profile_set_interval(512 << 10);
 }
 #endif

@@ -86,6 +86,23 @@ static void free_again_in_thread(void)
     release(block);
 }
 
+/* To say what was done is a place where a cancelled thread ends: it must not, for it has to abort. */
+static void *release_when_cancelled(void *block)
+{
+    pthread_cancel(pthread_self());
+    release(block);
+    release(block);
+    return NULL;
+}
+
+static void free_twice_when_cancelled(void)
+{
+    pthread_t thread;
+    void *block = announce(allocate(64));
+    pthread_create(&thread, NULL, release_when_cancelled, block);
+    pthread_join(thread, NULL);
+}
+
 static pthread_barrier_t barrier;
 
 static void *release_and_wait(void *block)
@@ -313,6 +330,7 @@ static const struct crime calls[] = {
     CRIME(free_again_after_1000),
     CRIME(free_again_after_100000),
     CRIME(free_again_in_thread),
+    CRIME(free_twice_when_cancelled),
     CRIME(free_again_beside_thread),
     CRIME(free_inside_small),
     CRIME(free_inside_small_odd),

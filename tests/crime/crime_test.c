@@ -66,6 +66,12 @@ TEST(crime, a_small_block_freed_again_after_the_thread_that_freed_it_ended)
     check_found("free_again_in_thread", "0", DOUBLE_FREE);
 }
 
+TEST(crime, a_block_freed_twice_by_a_thread_that_is_cancelled)
+{
+    check_found("free_twice_when_cancelled", "0", DOUBLE_FREE);
+    check_found("free_twice_when_cancelled", "1", DOUBLE_FREE);
+}
+
 TEST(crime, a_small_block_freed_again_while_another_thread_keeps_it)
 {
     check_found("free_again_beside_thread", "0", DOUBLE_FREE);

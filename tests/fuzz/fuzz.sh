@@ -1,13 +1,15 @@
 #!/bin/bash
 # What reads bytes that nobody vouches for, under libFuzzer: unwind tables, ELF files,
-# /proc/self/maps, requests over HTTP. Each for FUZZ_SECONDS, from seeds made here and from the inputs in kept/, each of
-# which broke something once. FUZZ_TARGETS says which: "cfi elf maps http".
+# /proc/self/maps, requests over HTTP, the values of options, profiles of others; and sequences of
+# calls of the allocator. Each for FUZZ_SECONDS, from seeds made here and from the inputs in kept/, which broke
+# something once or lead far in. FUZZ_TARGETS says which: "cfi elf maps http options profile operations".
+# What is new and leads further stays in FUZZ_KEEP/TARGET.
 # shellcheck source=tests/preload/common.bash
 . "$(dirname "$0")/../preload/common.bash"
 
 fuzz=$top_srcdir/tests/fuzz
 seconds=${FUZZ_SECONDS:-3}
-read -r -a targets <<<"${FUZZ_TARGETS:-cfi elf maps http}"
+read -r -a targets <<<"${FUZZ_TARGETS:-cfi elf maps http options profile operations}"
 clang=$(command -v "${CLANG:-clang}") || skip_all "there is no clang"
 sanitizers=address,undefined
 
@@ -21,38 +23,43 @@ can_fuzz()
 in_clang()
 {
     "$clang" -std=gnu11 -g -O1 -I"$top_srcdir/src" -I"$top_srcdir/include" \
-        -fno-sanitize-recover=undefined "$@"
+        -I"$top_srcdir/tools/hpprof" -fno-sanitize-recover=undefined "$@"
 }
 
-# All but symbols.c, which elf_fuzz.c includes.
-compile_sources()
+# compile_archive NAME SOURCE...: from which each target takes what it needs.
+compile_archive()
 {
-    mkdir "$work/objects" && cd "$work/objects" || return
-    local -a sources=("$top_srcdir"/src/base/*.c
-        "$top_srcdir"/src/prof/{elffile,mappings,objects,unwind_cfi,unwind_reader}.c
-        "$top_srcdir"/src/report/httpparse.c)
-    in_clang -fsanitize=fuzzer-no-link,$sanitizers -c "${sources[@]}"
+    local name=$1
+    shift
+    mkdir "$work/$name" && cd "$work/$name" || return
+    export -f in_clang
+    export clang top_srcdir
+    printf '%s\n' "$@" | xargs -P 2 -n 6 bash -c \
+        'in_clang -DHPM_VERSION='"'\"0\"'"' -fsanitize=fuzzer-no-link,'$sanitizers' -c "$@"' _ &&
+        ar rcs "$work/$name.a" ./*.o
 }
 
 compile_targets()
 {
-    compile_sources || return
-    local target
+    local hpprof=$top_srcdir/tools/hpprof target
+    compile_archive library "$top_srcdir"/src/*/*.c || return
+    compile_archive tool "$hpprof"/{foldedread,inflate,legacyread,memory,merge,model}.c \
+        "$hpprof"/{protoread,protowrite,reader,stacks,units}.c || return
     for target in "${targets[@]}"; do
-        in_clang -fsanitize=fuzzer,$sanitizers -o "$work/$target" "$fuzz/${target}_fuzz.c" \
-            "$work"/objects/*.o || return
+        in_clang -I"$top_srcdir/tests" -fsanitize=fuzzer,$sanitizers -o "$work/$target" \
+            "$fuzz/${target}_fuzz.c" "$work/tool.a" "$work/library.a" -lm || return
     done
 }
 
 # start TARGET: in the background.
 start()
 {
-    local kept=$fuzz/kept/$1
-    mkdir -p "$work/seeds/$1" "$work/found/$1" "$work/new/$1"
+    local kept=$fuzz/kept/$1 new=${FUZZ_KEEP:-$work/new}/$1
+    mkdir -p "$work/seeds/$1" "$work/found/$1" "$new"
     [ ! -d "$kept" ] || cp "$kept"/* "$work/seeds/$1"
     UBSAN_OPTIONS=print_stacktrace=1 "$work/$1" -max_total_time="$seconds" -timeout=5 \
         -rss_limit_mb=1024 -max_len=20000 -print_final_stats=1 -verbosity=1 \
-        -artifact_prefix="$work/found/$1/" "$work/new/$1" "$work/seeds/$1" \
+        -artifact_prefix="$work/found/$1/" "$new" "$work/seeds/$1" \
         >"$work/$1.log" 2>&1 </dev/null &
     children+=($!)
     process[$1]=$!
@@ -87,6 +94,9 @@ declare -A process sentence=(
     [elf]="no ELF file makes the search for names read beside it"
     [maps]="nothing in /proc/self/maps confuses its reader"
     [http]="no request over HTTP makes its reader read beside it, or change its mind"
+    [options]="no value of an option is read beside, or accepted out of its range"
+    [profile]="no profile of others makes hpprof read beside it"
+    [operations]="no sequence of calls is answered wrongly by the allocator"
 )
 check "fuzz: the targets compile" compile_targets
 check "fuzz: seeds are made" python3 "$fuzz/seeds.py" "$fuzz/seed.c" "$work/seeds"

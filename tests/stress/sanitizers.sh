@@ -1,5 +1,5 @@
 #!/bin/bash
-# The stress program under ThreadSanitizer and UndefinedBehaviorSanitizer, with the hpm_ names: the
+# The stress program, and the oracle, under ThreadSanitizer and UndefinedBehaviorSanitizer, with the hpm_ names: the
 # library is built anew in folders of their own, outside the source tree and this build.
 set -u
 top_srcdir=$(cd "${top_srcdir:-.}" && pwd)
@@ -42,18 +42,27 @@ from=$(sources)
 build()
 {
     mkdir "$work/$1" && cd "$work/$1" && "$from/configure" --enable-sanitizer="$1" \
-        --disable-static --quiet && make -j2 && make -j2 tests/stress/stress
+        --disable-static --quiet && make -j2 && make -j2 tests/stress/{stress,oracle}
 }
 
-# stress SANITIZER OPTION...: any report of the sanitizer ends it with a failure.
-stress()
+# in_build SANITIZER PROGRAM OPTION...: any report of the sanitizer ends it with a failure.
+in_build()
 {
     local build=$1
     shift
     cd "$work/$build" || return
     TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1 \
-        UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
-        timeout 300 tests/stress/stress "$@"
+        UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 timeout 300 "$@"
+}
+
+stress()
+{
+    in_build "$1" tests/stress/stress "${@:2}"
+}
+
+oracle()
+{
+    in_build "$1" tests/stress/oracle "${@:2}"
 }
 
 run()
@@ -67,6 +76,11 @@ run()
     HPMALLOC_DUMP_EVERY=64k HPMALLOC_DUMP_ON_GROWTH=64k HPMALLOC_DUMP_KEEP=3 \
         HPMALLOC_DUMP_ON_LIMIT=1% HPMALLOC_HEAP_LIMIT=2g check "$name: the same with a keeper" \
         stress "$name" -t 8 -s "${STRESS_SECONDS:-30}" -k 100
+    HPMALLOC_GUARD=1 HPMALLOC_SAMPLE_INTERVAL=16k check "$name: the same with guarded samples" \
+        stress "$name" -t 8 -s "${STRESS_SECONDS:-30}" -k 20
+    HPMALLOC_HARDENED=1 check "$name: the same in the hardened heap" \
+        stress "$name" -t 8 -s "${STRESS_SECONDS:-30}" -k 20
+    check "$name: 8 threads and the oracle" oracle "$name" -t 8 -n 2000
 }
 
 run thread

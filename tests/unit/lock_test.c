@@ -1,8 +1,10 @@
+#define _GNU_SOURCE
 #include <pthread.h>
 
 #include "base/lock.h"
 #include "base/os.h"
 #include "dies.h"
+#include "stepper.h"
 #include "tap.h"
 
 enum { THREADS = 4, ROUNDS = 50000 };
@@ -127,6 +129,57 @@ TEST(lock, deferred_work_waits_for_the_last_lock_and_is_done_once)
     lock_release(&lock);
     CHECK_EQUAL(work_count, 1);
 }
+
+#ifdef STEPPER_WORKS
+static void put_work_off(void)
+{
+    lock_defer(work);
+}
+
+static void take_one(void)
+{
+    lock_acquire(&lock);
+    lock_release(&lock);
+}
+
+static void try_a_held_one(void)
+{
+    if (lock_try(&upper))
+        lock_release(&upper);
+}
+
+static void take_two_and_reset(void)
+{
+    lock_acquire(&lower);
+    take_one();
+    lock_acquire(&lock);
+    lock_reset(&lock);
+    lock_reset(&lower);
+}
+
+/* Whatever instruction a signal comes at, what it asks for is done when the last lock is let go. */
+static void check_at_each_instruction(void (*locking)(void))
+{
+    size_t count = stepper_run(locking, 0, put_work_off), missed = 0;
+    CHECK(count > 20);
+    for (size_t at = 1; at < count; at++) {
+        work_count = 0;
+        stepper_run(locking, at, put_work_off);
+        missed += work_count != 1;
+    }
+    CHECK_EQUAL(missed, 0);
+    CHECK_EQUAL(held_at_work, 0);
+}
+
+TEST(lock, work_deferred_at_any_instruction_is_done)
+{
+    check_at_each_instruction(take_one);
+    check_at_each_instruction(take_two_and_reset);
+    atomic_store(&upper.state, 1);
+    check_at_each_instruction(try_a_held_one);
+    atomic_store(&upper.state, 0);
+}
+#endif
 
 TEST(lock, a_reset_lock_is_free)
 {

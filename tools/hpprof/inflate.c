@@ -198,8 +198,9 @@ static bool copy_match(struct inflater *in, int symbol)
     if (distance > in->out_bytes - in->member_start)
         return fail(in, "its packed data makes no sense");
     uint8_t *target = in->out + in->out_bytes;
+    const uint8_t *from = target - distance;
     for (size_t i = 0; i < length; i++)
-        target[i] = target[i - distance];
+        target[i] = from[i];
     in->out_bytes += length;
     return true;
 }
