@@ -200,7 +200,7 @@ no_round_failed()
     test "$(wc -l <"$work/$1/rounds")" -ge 1
 }
 
-# Lines of dumps name their file; a process that ends meanwhile, or is in a dump already, makes none.
+# A process that ends meanwhile, or is in a dump already, makes none.
 says_nothing_but_dumps()
 {
     local line='^hpmalloc: heap profile (signal) written to ' asked made
@@ -262,7 +262,7 @@ start_postgres
 start_nginx
 wait "${watchers[@]}"
 judge redis TERM '^$' "there is no redis"
-judge postgres INT '^[0-9-]* [0-9:.]* UTC \[[0-9]*\] \(LOG\|FATAL:  the database system is starting\)' \
+judge postgres INT '^[0-9-]* [0-9:.]* UTC \[[0-9]*\] \(LOG\|FATAL:  .* is starting up\)' \
     "there is no postgres, or nobody to run it as"
 judge nginx QUIT '^$' "there is no nginx or no wrk"
 sed 's/^/# /' "$work/told" 2>/dev/null

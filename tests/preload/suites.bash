@@ -115,11 +115,12 @@ needs()
 # --- redis: Debian's redis-server under the tests of its source ---
 
 redis_units='unit/dump unit/auth unit/protocol unit/keyspace unit/scan unit/type/string
-    unit/type/list unit/type/set unit/type/zset unit/type/hash unit/type/stream unit/sort unit/expire unit/other
-    unit/multi unit/aofrw unit/acl unit/scripting unit/functions unit/bitops unit/geo
-    unit/memefficiency unit/hyperloglog unit/lazyfree unit/tracking unit/querybuf
-    unit/client-eviction integration/rdb integration/aof integration/corrupt-dump
-    integration/logging integration/replication integration/redis-cli integration/psync2-reg'
+    unit/type/list unit/type/set unit/type/zset unit/type/hash unit/type/stream
+    unit/sort unit/expire unit/other unit/multi unit/aofrw unit/acl unit/scripting
+    unit/functions unit/bitops unit/geo unit/memefficiency unit/hyperloglog
+    unit/lazyfree unit/tracking unit/querybuf unit/client-eviction integration/rdb
+    integration/aof integration/corrupt-dump integration/logging
+    integration/replication integration/redis-cli integration/psync2-reg'
 
 prepare_redis()
 {
@@ -182,12 +183,13 @@ sort_units()
 
 # --- sqlite3: Debian's source, whose test program is built here ---
 
-sqlite3_files='alter analyze atomic attach2 autoindex1 backup bigrow blob boundary1 btree01 cast check
-    collate1 corrupt2 cost createtab1 delete date expr fkey1 fts3aa fts3rnd fts4aa func func3
-    hook in incrblob index insert intpkey join json101 like limit malloc malloc3 malloc5
-    mallocA memdb memsubsys1 mmap1 notnull pager1 pragma quote regexp1 reindex rowid savepoint
-    select1 select4 select6 shared sort sort2 speed1 subquery temptable thread001 thread1
-    threadtest3 tkt-02a8e81d44 trace trans trigger1 update upsert1 vacuum view vtab1 wal
+sqlite3_files='alter analyze atomic attach2 autoindex1 backup bigrow blob boundary1 btree01
+    cast check collate1 corrupt2 cost createtab1 delete date expr fkey1 fts3aa
+    fts3rnd fts4aa func func3 hook in incrblob index insert intpkey join json101
+    like limit malloc malloc3 malloc5 mallocA memdb memsubsys1 mmap1 notnull
+    pager1 pragma quote regexp1 reindex rowid savepoint select1 select4 select6
+    shared sort sort2 speed1 subquery temptable thread001 thread1 threadtest3
+    tkt-02a8e81d44 trace trans trigger1 update upsert1 vacuum view vtab1 wal
     walthread where window1 with1 zeroblob'
 
 prepare_sqlite3()
