@@ -181,16 +181,17 @@ sort_units()
     done
 }
 
-# --- sqlite3: Debian's source, whose test program is built here ---
+# --- sqlite3: Debian's source, whose test program is built here. Files that fail for root anyway
+# are not among the chosen ones ---
 
 sqlite3_files='alter analyze atomic attach2 autoindex1 backup bigrow blob boundary1 btree01
-    cast check collate1 corrupt2 cost createtab1 delete date expr fkey1 fts3aa
-    fts3rnd fts4aa func func3 hook in incrblob index insert intpkey join json101
-    like limit malloc malloc3 malloc5 mallocA memdb memsubsys1 mmap1 notnull
-    pager1 pragma quote regexp1 reindex rowid savepoint select1 select4 select6
-    shared sort sort2 speed1 subquery temptable thread001 thread1 threadtest3
-    tkt-02a8e81d44 trace trans trigger1 update upsert1 vacuum view vtab1 wal
-    walthread where window1 with1 zeroblob'
+    cast check collate1 corrupt2 cost createtab1 date expr fkey1 fts3aa fts3rnd
+    fts4aa func func3 hook in incrblob index insert intpkey join json101 like
+    limit malloc malloc3 malloc5 mallocA memdb memsubsys1 mmap1 notnull pragma
+    quote regexp1 reindex rowid savepoint select1 select4 select6 shared sort
+    sort2 speed1 subquery thread001 thread1 threadtest3 tkt-02a8e81d44 trace trans
+    trigger1 update upsert1 vacuum view vtab1 wal walthread where window1 with1
+    zeroblob'
 
 prepare_sqlite3()
 {
@@ -239,7 +240,7 @@ python3_modules='array ast asyncio atexit audit bigmem binascii bool buffer buil
     descr dict dictviews difflib embed enumerate exceptions faulthandler float fork1
     format fstring functools gc generators genexps grammar hashlib heapq
     http_cookies import inspect int io itertools json list locale long lzma marshal
-    math memoryio memoryview mmap multiprocessing_fork multiprocessing_spawn
+    math memoryio memoryview mmap multiprocessing_fork
     numeric_tower opcodes ordered_dict os pickle posix pyexpat queue random range re
     readline sax select selectors set shelve shutil signal slice socket sort sqlite3
     ssl str strftime string struct subprocess super sys sysconfig tarfile tempfile
@@ -285,7 +286,8 @@ parts_python3()
 run_python3()
 {
     local module
-    under 3000 PYTHONDONTWRITEBYTECODE=1 "$python" -m test -j2 --timeout 600 "$@" >python.log 2>&1
+    under 3000 PYTHONDONTWRITEBYTECODE=1 "$python" -m test -j2 --timeout 1800 -i "*VSOCK*" "$@" \
+        >python.log 2>&1 # a virtual machine may have no other end of VSOCK
     for module; do
         grep -Eaq "\] $module (passed|skipped)" python.log || echo "failed: $module"
     done
