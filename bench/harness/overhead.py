@@ -28,12 +28,14 @@ class Job:
     interval: str
     folder: str  # of this run alone
     cache: str   # of all
+    guard: int = None  # HPMALLOC_GUARD, where there are samples
 
     def environment(self):
         return allocators.clean_environment() | {
             "PYTHONHASHSEED": "0", "LD_PRELOAD": f"{self.same_random}:{self.library}",
             "HPMALLOC_SAMPLE_INTERVAL": self.interval, "HPMALLOC_DUMP_SIGNAL": "none",
-            "GLIBC_TUNABLES": TUNABLES}
+            "GLIBC_TUNABLES": TUNABLES} | (
+                {"HPMALLOC_GUARD": str(self.guard)} if self.guard and self.interval != "0" else {})
 
     def output(self):
         return os.path.join(self.folder, "callgrind.out")

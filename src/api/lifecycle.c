@@ -220,12 +220,13 @@ static void on_dump_signal(int signal_number)
 }
 
 /* Takes the signal only while nobody else has: a handler of the program's, or its wish to ignore
- * it, stays. */
+ * it, stays. Whoever starts a set-user-ID program may send it signals, from a folder of his choice:
+ * they are to make no file there. */
 static void install_dump_signal(void)
 {
     int number = (int)option_number(OPTION_DUMP_SIGNAL);
     struct sigaction current;
-    if (number == 0 || sigaction(number, NULL, &current) != 0 || current.sa_handler != SIG_DFL)
+    if (number == 0 || os_has_raised_rights() || sigaction(number, NULL, &current) != 0 || current.sa_handler != SIG_DFL)
         return;
     struct sigaction ours = {.sa_handler = on_dump_signal, .sa_flags = SA_RESTART | SA_ONSTACK};
     sigfillset(&ours.sa_mask);

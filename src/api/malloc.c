@@ -255,6 +255,7 @@ HPM_API_SLOW void free_slow(void *address, unsigned code)
     if (unlikely(thread == NULL)) {
         struct object *object = address;
         object->next = NULL;
+        object->mark = OBJECT_FREED_MARK;
         central_put(class, (struct batch){object, 1});
     } else if (unlikely(before == &tcache_none)) {
         free_fast(address);

@@ -37,6 +37,11 @@ size_t os_page_bytes(void)
     return bytes;
 }
 
+bool os_has_raised_rights(void)
+{
+    return getauxval(AT_SECURE) != 0;
+}
+
 size_t os_memory_limit_bytes(void)
 {
     int saved = errno;

@@ -8,6 +8,10 @@
 
 #include "base/base.h"
 
+/* Whether the program has rights that whoever started it may lack: set-user-ID, set-group-ID, file
+ * capabilities. */
+bool os_has_raised_rights(void);
+
 /* Fresh zeroed pages, readable and writable. Sizes are rounded up to whole system pages. */
 void *os_map(size_t bytes);
 

@@ -34,6 +34,9 @@ struct hardened_class {
 
 bool hardened_on;
 
+/* No byte is 0 or 1: a string's end written one too far is found always, not in most processes. */
+#define CANARY_BITS ((uint64_t)0x0202020202020202)
+
 static struct {
     struct lock lock;
 
@@ -42,7 +45,7 @@ static struct {
     struct queue objects, blocks; // freed, the latter spans of large blocks
     struct list large;            // live large blocks
     uint64_t chance;
-    uint64_t canary; // each process has its own
+    uint64_t canary; // each process has its own, with CANARY_BITS set
 } heap = {.lock = LOCK_INITIAL(LOCK_HARDENED)};
 
 void hardened_start(void)
@@ -52,7 +55,7 @@ void hardened_start(void)
         list_init(&heap.classes[class].full);
     }
     list_init(&heap.large);
-    heap.canary = os_random_u64();
+    heap.canary = os_random_u64() | CANARY_BITS;
     heap.chance = os_random_u64();
     hardened_on = true;
 }

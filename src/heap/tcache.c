@@ -188,11 +188,6 @@ static HPM_NOINLINE struct batch fetch_batch(struct tcache *cache, unsigned clas
     return batch;
 }
 
-void tcache_check_first(const struct tcache_list *list, unsigned class)
-{
-    central_check(list->push, class);
-}
-
 void *tcache_refill(struct tcache *cache, unsigned class)
 {
     struct tcache_list *list = &cache->lists[class];
@@ -238,13 +233,41 @@ static const struct object *pushed_twice(const struct object *at, size_t count)
     return at;
 }
 
+/* What is on a list bears the mark until it is handed out. */
+static HPM_COLD void die_of_write(const struct object *object, unsigned class)
+{
+    die("write after free of %p: object of %zu bytes, freed, and written to at byte %zu",
+        (const void *)object, sizeclass_bytes(class), offsetof(struct object, mark));
+}
+
+static void check_freed(const struct object *object, unsigned class)
+{
+    central_check(object, class);
+    if (unlikely(object->mark != OBJECT_FREED_MARK))
+        die_of_write(object, class);
+}
+
+/* The first one by its slab's record, the others by the page map's byte: what is none of the class
+ * has another, or its slab refuses it. */
+void tcache_check_pushed(const struct tcache_list *list, unsigned class)
+{
+    unsigned code = sizeclass_code(class);
+    central_check(list->push, class);
+    for (const struct object *at = list->push; at != NULL; at = at->next) {
+        if (unlikely(pagemap_code_of(at) != code))
+            central_check(at, class);
+        if (unlikely(at->mark != OBJECT_FREED_MARK))
+            check_freed(at, class);
+    }
+}
+
 /* Dies unless `count` objects of the class follow, and then an end: an object that is on the list
  * twice makes it a ring. */
 static void check_chain(const struct object *head, size_t count, unsigned class)
 {
     const struct object *at = head;
     for (size_t i = 0; i < count; i++, at = at->next)
-        central_check(at, class);
+        check_freed(at, class);
     if (unlikely(at != NULL))
         slab_die_of_double_free(pushed_twice(head, count), class);
 }

@@ -76,26 +76,27 @@ HPM_INLINE void tcache_push(struct tcache_list *list, struct object *object)
 {
     object->next = owner_load(&list->push);
     object->mark = OBJECT_FREED_MARK;
+    atomic_signal_fence(memory_order_release); // what is on the list has its mark
     owner_store(&list->push, object);
 }
 
-/* Looks whether the first pushed object is one of the class; dies if not. */
-void tcache_check_first(const struct tcache_list *list, unsigned class);
+/* Looks at all that was pushed; dies of what is no object of the class, or was written to since. */
+void tcache_check_pushed(const struct tcache_list *list, unsigned class);
 
 /* The usual refill: the push list, when it is at least half full and within the allowance, becomes
  * the pop list; its first object is returned. NULL: tcache_refill has to see to it.
  *
- * All lists are checked where they end, in a slab or with the process. Of lists that go round in a
- * thread, the first object is looked at now and then. */
+ * All lists are checked where they end, in a slab or with the process. Those that go round in a
+ * thread are looked at now and then. */
 HPM_INLINE void *tcache_swap(struct tcache *cache, struct tcache_list *list, unsigned code)
 {
-    enum { SWAPS_PER_CHECK = 8 };
+    enum { SWAPS_PER_CHECK = 16 };
     struct object *head = list->push;
     int32_t capacity = list->capacity, pushed = capacity - list->room;
     if (unlikely(head == NULL || pushed * 2 < capacity || pushed > list->allowance))
         return NULL;
     if (unlikely(++cache->swap_count % SWAPS_PER_CHECK == 0))
-        tcache_check_first(list, sizeclass_from_code(code));
+        tcache_check_pushed(list, sizeclass_from_code(code));
     owner_store(&list->push, NULL);
     owner_store(&list->room, capacity);
     atomic_signal_fence(memory_order_seq_cst);
@@ -119,7 +120,7 @@ void tcache_unset_allowances(struct tcache *cache);
 bool tcache_holds(unsigned class, const void *object);
 
 /* Looks at everything that was freed here and not handed out since; dies of what should not be
- * there (a pointer into the middle of an object, an object twice). */
+ * there (a pointer into the middle of an object, an object twice, one that was written to). */
 void tcache_check(const struct tcache *cache);
 
 /* Prepares zeroed memory as a cache and makes it known. */

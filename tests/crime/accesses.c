@@ -242,6 +242,151 @@ static void follow_freed_pointer(void)
     seen = *node->next;
 }
 
+/* Blocks of a size that lie one behind the other, as far as an allocator has them so: of a few
+ * dozen, two neighbours. */
+static NOINLINE void allocate_neighbours(size_t bytes, char **lower, char **upper)
+{
+    enum { COUNT = 64 };
+    char *blocks[COUNT];
+    for (int i = 0; i < COUNT; i++)
+        blocks[i] = allocate(bytes);
+    *lower = *upper = blocks[0];
+    for (int i = 0; i < COUNT * COUNT; i++) {
+        char *one = blocks[i / COUNT], *other = blocks[i % COUNT];
+        if (other > one && (*upper == *lower || other - one < *upper - *lower)) {
+            *lower = one;
+            *upper = other;
+        }
+    }
+}
+
+static void overflow_into_live(size_t bytes)
+{
+    char *lower, *upper;
+    allocate_neighbours(bytes, &lower, &upper);
+    place = announce(lower);
+    memset(lower, 'A', (size_t)(upper - lower) + 8);
+    release(lower);
+    release(upper);
+}
+
+static void overflow_into_live_small(void)
+{
+    overflow_into_live(64);
+}
+
+static void overflow_into_live_medium(void)
+{
+    overflow_into_live(2000);
+}
+
+/* What the program does afterwards, and all that it was given is handed back. */
+static NOINLINE void go_on_with(size_t bytes)
+{
+    enum { COUNT = 3000 };
+    static char *blocks[COUNT];
+    for (int i = 0; i < COUNT; i++)
+        blocks[i] = allocate(bytes);
+    for (int i = 0; i < COUNT; i++)
+        release(blocks[i]);
+}
+
+static void overflow_into_freed(void)
+{
+    char *lower, *upper;
+    allocate_neighbours(64, &lower, &upper);
+    place = announce(upper);
+    release(upper);
+    memset(lower, 'A', (size_t)(upper - lower) + 24);
+    go_on_with(64);
+}
+
+static void overflow_into_freed_medium(void)
+{
+    char *lower, *upper;
+    allocate_neighbours(2000, &lower, &upper);
+    place = announce(upper);
+    release(upper);
+    memset(lower, 'A', (size_t)(upper - lower) + 24);
+    go_on_with(2000);
+}
+
+static void write_all_of_freed_and_go_on(void)
+{
+    place = announce(allocate(64));
+    release(allocate(64));
+    release(place);
+    memset(place, 'A', 64);
+    go_on_with(64);
+}
+
+static void write_all_of_freed_medium_and_go_on(void)
+{
+    char *other = allocate(2000);
+    place = announce(allocate(2000));
+    allocate(2000);
+    release(other);
+    release(place);
+    memset(place, 'A', 2000);
+    go_on_with(2000);
+}
+
+/* As an attacker would: the link of a freed object made to point to where it wants to write. */
+static void redirect_freed_link(char *where)
+{
+    static char *blocks[4];
+    for (int i = 0; i < 4; i++)
+        blocks[i] = allocate(64);
+    for (int i = 0; i < 4; i++)
+        release(blocks[i]);
+    place = announce(blocks[3]);
+    memcpy(blocks[3], &where, sizeof(where));
+    go_on_with(64);
+}
+
+/* A program that does it each time round: lists of freed objects are looked at now and then. */
+static void write_into_freed_each_round(void)
+{
+    enum { COUNT = 32, ROUNDS = 1000 };
+    char *blocks[COUNT];
+    for (int round = 0; round < ROUNDS; round++) {
+        for (int i = 0; i < COUNT; i++)
+            blocks[i] = allocate(64);
+        for (int i = 0; i < COUNT; i++)
+            release(blocks[i]);
+        place = blocks[COUNT / 2];
+        place[8] = 1;
+    }
+    _exit(0);
+}
+
+static char target[128];
+
+static void redirect_freed_link_to_global(void)
+{
+    redirect_freed_link((char *)(((uintptr_t)target + 15) & ~(uintptr_t)15));
+}
+
+static void redirect_freed_link_to_misaligned(void)
+{
+    redirect_freed_link(target + 1 - (uintptr_t)target % 2);
+}
+
+static void redirect_freed_link_to_object(void)
+{
+    redirect_freed_link(allocate(64));
+}
+
+static void underflow_into_live(void)
+{
+    char *lower, *upper;
+    allocate_neighbours(64, &lower, &upper);
+    place = announce(upper);
+    memset(place - 16, 'A', 16);
+    release(upper);
+    release(lower);
+}
+
 static void write_freed_large(void)
 {
     write_at(freed_block(100000) + 5000, 1);
@@ -313,6 +458,17 @@ const struct crime accesses[] = {
     CRIME(follow_freed_pointer),
     CRIME(write_freed_large),
     CRIME(read_freed_large),
+    CRIME(overflow_into_live_small),
+    CRIME(overflow_into_live_medium),
+    CRIME(overflow_into_freed),
+    CRIME(overflow_into_freed_medium),
+    CRIME(write_all_of_freed_and_go_on),
+    CRIME(write_all_of_freed_medium_and_go_on),
+    CRIME(write_into_freed_each_round),
+    CRIME(redirect_freed_link_to_global),
+    CRIME(redirect_freed_link_to_misaligned),
+    CRIME(redirect_freed_link_to_object),
+    CRIME(underflow_into_live),
     CRIME(free_with_wrong_size),
     CRIME(free_large_with_wrong_size),
     CRIME(free_with_right_size),

@@ -1,5 +1,5 @@
 /* One crime for each argument. Prints the address it is about, commits it, and ends normally: that
- * is when the library looks at what it had no reason to look at before. */
+ * is when the library looks at what it had no reason to look at before. `names` prints all names. */
 #define _GNU_SOURCE
 #include <pthread.h>
 #include <stdbool.h>
@@ -197,7 +197,7 @@ static void free_code(void)
 }
 
 /* What another allocator gave, here the C library's own. */
-#ifdef __GLIBC__
+#if defined(__GLIBC__) && !defined(CRIME_LIBC)
 extern void *__libc_malloc(size_t bytes);
 #else
 #define __libc_malloc(bytes) mmap(NULL, bytes, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
@@ -377,10 +377,25 @@ static bool commit(const struct crime *crimes, size_t count, const char *name)
     return false;
 }
 
+static void print_names(const struct crime *crimes, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        puts(crimes[i].name);
+}
+
+static int print_all_names(void)
+{
+    print_names(calls, sizeof(calls) / sizeof(calls[0]));
+    print_names(accesses, access_count);
+    return 0;
+}
+
 int main(int count, char **arguments)
 {
     if (count != 2)
         return 2;
+    if (strcmp(arguments[1], "names") == 0)
+        return print_all_names();
     bool is_known = commit(calls, sizeof(calls) / sizeof(calls[0]), arguments[1]) ||
                     commit(accesses, access_count, arguments[1]);
     return is_known ? 0 : 2;

@@ -9,6 +9,21 @@
 
 #include "hpmalloc.h"
 
+/* crime_libc commits the same against the C library's own malloc. */
+#ifdef CRIME_LIBC
+#include <malloc.h>
+#define hpm_malloc             malloc
+#define hpm_free               free
+#define hpm_realloc            realloc
+#define hpm_aligned_alloc      aligned_alloc
+#define hpm_usable_size        crime_usable_size
+#define hpm_free_sized(p, n)   ((void)(n), free(p))
+static __attribute__((unused)) size_t crime_usable_size(const void *block)
+{
+    return malloc_usable_size((void *)(uintptr_t)block);
+}
+#endif
+
 struct crime {
     const char *name;
     void (*commit)(void);

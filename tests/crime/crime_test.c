@@ -195,3 +195,14 @@ TEST(crime, asking_for_the_size_of_what_is_freed_or_inside_a_block)
     check_found("measure_inside_large", "512k",
                 "free of %s: it points 4096 bytes into a block of 106496 bytes");
 }
+
+TEST(crime, a_freed_block_that_is_written_to_is_found_now_and_then_or_at_the_end)
+{
+    const char *line =
+        "write after free of %s: object of 64 bytes, freed, and written to at byte 8";
+    check_found("write_into_freed", "0", line);
+    check_found("write_into_freed", "512k", line);
+    struct ending ending = commit("write_into_freed_each_round", (const char *[]){NULL});
+    CHECK(WIFSIGNALED(ending.status) && WTERMSIG(ending.status) == SIGABRT);
+    CHECK(strncmp(ending.said, "hpmalloc: write after free of ", 30) == 0);
+}
