@@ -210,6 +210,13 @@ static void trickle(struct course *course, double in)
            uniform() < 1 / in ? FOREVER : exponential(0.01 * course->watched))
 }
 
+/* The load falls to a fifth, and with it the leak. */
+static void ebb(struct course *course, double in)
+{
+    STREAM(course, in * GROWTH_BYTES * (1.5 - 1.2 * at / course->watched),
+           uniform() < 1 / in ? FOREVER : exponential(0.01 * course->watched))
+}
+
 /* One in three, and the others live for a good while. */
 static void trickle_slowly(struct course *course, double lifetime)
 {
@@ -276,6 +283,7 @@ static const struct kind {
     {"leak of 1 in 10", "L", trickle, 10, 0},
     {"leak of 1 in 10, begun long ago", "L", trickle, 10, LONG_AGO},
     {"leak of 1 in 50", "L", trickle, 50, 0},
+    {"leak of 1 in 10, while the load falls", "L", ebb, 10, 0},
     {"leak of 1 in 3, others live 0.1", "L", trickle_slowly, 0.1, 0},
     {"leak of 1 in 3, others live 0.1, begun long ago", "L", trickle_slowly, 0.1, LONG_AGO},
     {"leak in 40 bursts", "L", burst, 40, 0},

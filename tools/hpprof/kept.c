@@ -9,6 +9,7 @@
 #define SAMPLES_LEAST        30 // of growth
 #define SAMPLES_BESIDE_FREES 60
 #define FREED_LITTLE         0.05 // of what was allocated: no more than a few were freed
+#define FREED_MUCH           0.2
 
 /* A share of what was allocated in a part of the time, and its standard error. */
 struct share {
@@ -21,6 +22,18 @@ double kept_share_freed(const struct moment *moments, size_t count)
     double allocated = last->allocated - first->allocated;
     double kept = last->value - first->value;
     return allocated > 0 ? fmax(0, 1 - kept / allocated) : NAN;
+}
+
+double kept_expected(const struct moment *moments, size_t count, size_t since)
+{
+    const struct moment *first = moments, *middle = &moments[since], *last = &moments[count - 1];
+    double pace = (middle->value - first->value) / fmax(middle->seconds - first->seconds, 1e-9);
+    double by_time = pace * (last->seconds - middle->seconds);
+    double share = (middle->value - first->value) / (middle->allocated - first->allocated);
+    double by_share = share * (last->allocated - middle->allocated);
+    if (!(kept_share_freed(moments, count) > FREED_MUCH) || !isfinite(by_share))
+        return by_time;
+    return fmin(by_time, fmax(by_share, 0.3 * by_time));
 }
 
 /* What one sample stands for, on average. */
@@ -107,14 +120,11 @@ static bool pauses(const struct moment *moments, size_t count, size_t length, do
         return false;
     size_t before = count - 1 - length;
     double late = growth_until(moments, count - 1, length), least = INFINITY;
-    double seconds = moments[count - 1].seconds - moments[before].seconds;
-    double pace = growth_until(moments, before, before) /
-                  fmax(moments[before].seconds - moments[0].seconds, 1e-9);
     for (size_t end = length; end <= before; end++)
         least = fmin(least, growth_until(moments, end, length));
-    double missing = pace * seconds - late;
-    return late < share * pace * seconds && late < 0.8 * least &&
-           missing > 1.6 * sqrt(sample_bytes(moments, count) * pace * seconds);
+    double expected = kept_expected(moments, count, before);
+    return late < share * expected && late < 0.8 * least &&
+           expected - late > 1.6 * sqrt(sample_bytes(moments, count) * expected);
 }
 
 /* When it grew, on average: 0.5 if it did so steadily, less the sooner it did. */
@@ -144,7 +154,7 @@ static bool slows_down(const struct moment *moments, size_t count)
 {
     double freed = kept_share_freed(moments, count);
     size_t intervals = count - 1;
-    bool is_kept = !(freed > 0.2);
+    bool is_kept = !(freed > FREED_MUCH);
     double growth = moments[intervals].value - moments[0].value;
     double error = sqrt(sample_bytes(moments, count) / 12 / growth);
     double early = 0.5 - fmax(0.06, 2 * error) - 2 * lump_error(moments, count);
@@ -247,7 +257,7 @@ bool kept_is_doubtful(const struct moment *moments, size_t count, char reason[TR
     else if (isfinite(freed) && freed > FREED_LITTLE && wanders(moments, count))
         strcpy(reason, "it grows, but what comes and goes varies as much: longer would tell");
     else
-        return isfinite(freed) && ((freed > 0.2 && follows_load(moments, count, reason)) ||
+        return isfinite(freed) && ((freed > FREED_MUCH && follows_load(moments, count, reason)) ||
                                    is_freed_later(moments, count, reason));
     return true;
 }

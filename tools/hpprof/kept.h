@@ -16,6 +16,11 @@
 /* What was freed since the first moment, as a share of what was allocated; NAN: not known. */
 double kept_share_freed(const struct moment *moments, size_t count);
 
+/* How much more there should be since a moment (not the first) if growth went on at its pace until
+ * then. Where some is freed, less is expected in the measure that less is allocated, though not
+ * much less. */
+double kept_expected(const struct moment *moments, size_t count, size_t since);
+
 /* Of a stack that grows: whether something else than a leak makes it, or may. The reason then says
  * so. Moments as for trend_judge. */
 bool kept_is_doubtful(const struct moment *moments, size_t count, char reason[TREND_REASON_MAX]);

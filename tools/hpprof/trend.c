@@ -188,9 +188,7 @@ static double steepest_growth(const struct moment *moments, size_t count)
 static bool has_slowed(const struct moment *moments, size_t count, size_t late_count, double share)
 {
     const struct moment *late = moments + count - late_count;
-    double before = late->value - moments[0].value;
-    double pace = before / fmax(late->seconds - moments[0].seconds, 1e-9);
-    double expected = pace * span_of(late, late_count);
+    double expected = kept_expected(moments, count, count - late_count);
     double growth = moments[count - 1].value - late->value;
     double error =
         fmax(expected_error(moments, count, expected), change_error(late, &moments[count - 1]));
