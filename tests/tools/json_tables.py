@@ -181,7 +181,8 @@ def compare_written(folder, first, second):
 
 def compare_dumps(folder):
     record = os.path.join(folder, "record")
-    environment = dict(os.environ, LD_PRELOAD=truths.LIBRARY, HPMALLOC_QUIET="1", HPMALLOC_RECORD=record,
+    environment = dict(os.environ, LD_PRELOAD=truths.LIBRARY, HPMALLOC_QUIET="1",
+                       HPMALLOC_RECORD=record,
                        HPMALLOC_DUMP_PROFILE="heap,allocs",
                        HPMALLOC_DUMP_PATH=os.path.join(folder, "dumped.%n"))
     with subprocess.Popen([sys.executable, "-c", "input()"], env=environment,
