@@ -85,6 +85,33 @@ loads_fast()
     is "$sum" 4595500000 && cat "$work/time" && awk '{ exit !($1 + $2 < 2) }' "$work/time"
 }
 
+# takes_less SECONDS COMMAND...
+takes_less()
+{
+    local most=$1
+    shift
+    TIMEFORMAT='%U %S'
+    { time "$hpprof" "$@" >"$work/out"; } 2>"$work/time"
+    cat "$work/time" && [ -s "$work/out" ] &&
+        awk -v most="$most" 'NF == 2 { exit !($1 + $2 < most) }' "$work/time"
+}
+
+# The field time_nanos, ten seconds apart.
+take_three()
+{
+    python3 - "$work" <<'END'
+import sys
+data = open(sys.argv[1] + "/million.pb", "rb").read()
+for i in range(3):
+    nanoseconds, out = 10**18 + i * 10**10, bytearray([9 << 3])
+    while nanoseconds > 127:
+        out.append(nanoseconds & 127 | 128)
+        nanoseconds >>= 7
+    with open("%s/million%d.pb" % (sys.argv[1], i), "wb") as file:
+        file.write(data + out + bytes([nanoseconds]))
+END
+}
+
 if make_seeds && compile >"$work/compile.log" 2>&1; then
     check "$megabytes MB of broken profiles are read, or refused in a line" survives
     sed -n '/^#/p' "$work/fuzz.out"
@@ -93,6 +120,16 @@ else
 fi
 if has python3; then
     check "a profile of 1,000,000 samples loads in under 2 s" loads_fast
+    for command in tree "report -o -" "flame -o -" "peek"; do
+        word=
+        [ "$command" = peek ] && word='^f1$'
+        # Both are lists of words.
+        # shellcheck disable=SC2086
+        check "so does ${command%% *}" takes_less 2 $command "$work/million.pb.gz" $word
+    done
+    check "diff loads two in twice that" takes_less 4 diff "$work/million.pb.gz" "$work/million.pb.gz"
+    check "leaks loads three in three times that" eval 'take_three &&
+        takes_less 6 leaks "$work/million0.pb" "$work/million1.pb" "$work/million2.pb"'
 else
     skip "a profile of 1,000,000 samples loads in under 2 s" "there is no python3"
 fi

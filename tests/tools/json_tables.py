@@ -12,13 +12,11 @@ import sys
 import tempfile
 import time
 
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 import tap  # noqa: E402
+import truths  # noqa: E402
 
-BUILD = os.path.abspath(os.environ.get("top_builddir", "."))
-SOURCE = os.path.abspath(os.environ.get("top_srcdir", "."))
-LIBRARY = os.path.join(BUILD, ".libs", "libhpmalloc.so")
-HPPROF = os.path.join(BUILD, "hpprof")
 UNITS = {"": 1, "B": 1, "kB": 2 ** 10, "MB": 2 ** 20, "GB": 2 ** 30,
          "KiB": 2 ** 10, "MiB": 2 ** 20, "GiB": 2 ** 30}
 NUMBER = r"(-?[\d.]+) ?(B|kB|MB|GB|KiB|MiB|GiB|)"
@@ -33,7 +31,7 @@ class Difference(Exception):
 
 
 def run(*words):
-    return subprocess.run([HPPROF, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    return subprocess.run([truths.HPPROF, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                           text=True, timeout=60)
 
 
@@ -183,7 +181,8 @@ def compare_written(folder, first, second):
 
 def compare_dumps(folder):
     record = os.path.join(folder, "record")
-    environment = dict(os.environ, LD_PRELOAD=LIBRARY, HPMALLOC_QUIET="1", HPMALLOC_RECORD=record,
+    environment = dict(os.environ, LD_PRELOAD=truths.LIBRARY, HPMALLOC_QUIET="1",
+                       HPMALLOC_RECORD=record,
                        HPMALLOC_DUMP_PROFILE="heap,allocs",
                        HPMALLOC_DUMP_PATH=os.path.join(folder, "dumped.%n"))
     with subprocess.Popen([sys.executable, "-c", "input()"], env=environment,
@@ -242,17 +241,12 @@ def check_all(folder, files):
 
 
 def main():
-    if not os.path.exists(LIBRARY) or not os.path.exists(HPPROF):
+    if not truths.are_there():
         print("1..0 # SKIP there is no library, or no hpprof")
         return 0
     with tempfile.TemporaryDirectory() as folder:
-        program = os.path.join(folder, "truths")
-        subprocess.run([*os.environ.get("CC", "cc").split(), "-O1", "-g", "-pthread", "-o", program,
-                        os.path.join(SOURCE, "tests/tools/truths.c")], check=True)
-        environment = dict(os.environ, LD_PRELOAD=LIBRARY, HPMALLOC_QUIET="1",
-                           HPMALLOC_SAMPLE_INTERVAL="32k",
-                           HPMALLOC_DUMP_PATH=os.path.join(folder, "leak.%n"))
-        subprocess.run([program, "leak", "5", "100"], env=environment, check=True)
+        truths.wait_for([truths.start(truths.build(folder), "leak", 5, 100,
+                                      os.path.join(folder, "leak.%n"))])
         files = [os.path.join(folder, "leak.%d.pb.gz" % number) for number in range(1, 6)]
         check_all(folder, files)
     return reporter.finish()

@@ -2,19 +2,14 @@
 """hpprof leaks on programs of known truth: every verdict right, and no leak found anywhere else."""
 
 import glob
-import json
 import os
-import subprocess
 import sys
 import tempfile
 
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 import tap  # noqa: E402
-
-BUILD = os.path.abspath(os.environ.get("top_builddir", "."))
-SOURCE = os.path.abspath(os.environ.get("top_srcdir", "."))
-LIBRARY = os.path.join(BUILD, ".libs", "libhpmalloc.so")
-HPPROF = os.path.join(BUILD, "hpprof")
+import truths  # noqa: E402
 
 # The function that does what the truth's name says, and what is right to say of it: a verdict, or
 # several where nobody could know better.
@@ -37,37 +32,53 @@ TRUTHS = {
     "pool": ("fill_pool", "PLATEAU"),
     "sessions": ("open_sessions", "PLATEAU GROWING"),
     "reload": ("reload_settings", "PEAK PLATEAU"),
+    "entries": ("cache_for_half", "PLATEAU GROWING"),
+    "logins": ("stay_logged_in", "GROWING PLATEAU"),
+    "answers": ("answer_in_time", "PLATEAU GROWING"),
+    "names": ("meet_names", "PLATEAU GROWING"),
+    "ring": ("fill_ring", "PLATEAU"),
+    "more": ("serve_more", "PLATEAU GROWING"),
+    "gatherer": ("gather_batch", "PEAK GROWING"),
+    "sawtooth": ("leave_some", "LEAK GROWING"),
+    "hidden": ("forget_some", "LEAK"),
 }
 # So many snapshots in the time of one step.
 SLICES = {"block": 4}
+# As many rounds, of which so many at the same time; where to keep the profiles, or where they are.
 ROUNDS = int(os.environ.get("LEAK_ROUNDS", "1"))
-STEPS = os.environ.get("LEAK_STEPS", "10")
-MILLISECONDS = os.environ.get("LEAK_MILLISECONDS", "250")
+AT_ONCE = int(os.environ.get("LEAK_AT_ONCE", "1"))
+KEPT = os.environ.get("LEAK_FOLDER")
+STEPS = int(os.environ.get("LEAK_STEPS", "12"))
+MILLISECONDS = int(os.environ.get("LEAK_MILLISECONDS", "250"))
 
 reporter = tap.Reporter("leaks")
 report = reporter.report
 
 
-def run_all(program, folder):
+def run_rounds(program, folders):
     """All truths at once: they sleep most of the time."""
     children = []
-    for name in TRUTHS:
-        os.makedirs(os.path.join(folder, name))
-        environment = dict(os.environ, LD_PRELOAD=LIBRARY, HPMALLOC_QUIET="1",
-                           HPMALLOC_SAMPLE_INTERVAL="32k", HPMALLOC_SAMPLE_BUDGET="off",
-                           HPMALLOC_DUMP_PATH=os.path.join(folder, name, "%n"))
-        slices = SLICES.get(name, 1)
-        children.append(subprocess.Popen([program, name, str(int(STEPS) * slices),
-                                          str(int(MILLISECONDS) // slices)], env=environment))
-    for child in children:
-        assert child.wait() == 0
+    for folder in folders:
+        for name in TRUTHS:
+            os.makedirs(os.path.join(folder, name))
+            slices = SLICES.get(name, 1)
+            children.append(truths.start(program, name, STEPS * slices, MILLISECONDS // slices,
+                                         os.path.join(folder, name, "%n")))
+    truths.wait_for(children)
 
 
-def verdicts(folder, *arguments):
-    files = sorted(glob.glob(os.path.join(folder, "*.pb.gz")))
-    found = subprocess.run([HPPROF, "leaks", "--json", *arguments, *files],
-                           stdout=subprocess.PIPE, check=True, timeout=60)
-    return json.loads(found.stdout)["stacks"]
+def run_all(place):
+    """The folders of the rounds."""
+    folders = [os.path.join(place, str(number)) for number in range(ROUNDS)]
+    if not all(os.path.exists(folder) for folder in folders):
+        program = truths.build(place)
+        for first in range(0, ROUNDS, AT_ONCE):
+            run_rounds(program, folders[first:first + AT_ONCE])
+    return folders
+
+
+def files_of(folder, name):
+    return sorted(glob.glob(os.path.join(folder, name, "*.pb.gz")))
 
 
 def check_truth(name, folders):
@@ -75,7 +86,7 @@ def check_truth(name, folders):
     faults = []
     for folder in folders:
         seen = False
-        for stack in verdicts(os.path.join(folder, name)):
+        for stack in truths.stacks_of(*files_of(folder, name))["stacks"]:
             is_it = function in stack["stack"]
             seen = seen or is_it
             is_right = stack["verdict"] in right.split(" ")
@@ -88,36 +99,36 @@ def check_truth(name, folders):
 
 
 def check_few(folder):
-    files = sorted(glob.glob(os.path.join(folder, "leak", "*.pb.gz")))
-    found = subprocess.run([HPPROF, "leaks", *files[:2]], stdout=subprocess.PIPE,
-                           stderr=subprocess.PIPE, text=True)
+    found = truths.leaks(*files_of(folder, "leak")[:2])
     report("two snapshots are too few, and it says what to do",
            [] if found.returncode == 1 and "HPMALLOC_DUMP_EVERY" in found.stderr
            and found.stdout == "" else [found.stderr, found.stdout])
 
 
 def check_order(folder):
-    files = sorted(glob.glob(os.path.join(folder, "leak", "*.pb.gz")))
-    said = [subprocess.run([HPPROF, "leaks", *order], stdout=subprocess.PIPE, text=True).stdout
-            for order in (files, files[::-1])]
+    files = files_of(folder, "leak")
+    said = [truths.leaks(*order).stdout for order in (files, files[::-1])]
     report("the order of the files does not matter", [] if said[0] == said[1] else said)
 
 
+def check_all(place):
+    folders = run_all(place)
+    for name in TRUTHS:
+        check_truth(name, folders)
+    check_few(folders[0])
+    check_order(folders[0])
+
+
 def main():
-    if not os.path.exists(LIBRARY) or not os.path.exists(HPPROF):
+    if not truths.are_there():
         print("1..0 # SKIP there is no library, or no hpprof")
         return 0
-    with tempfile.TemporaryDirectory() as place:
-        program = os.path.join(place, "truths")
-        subprocess.run([*os.environ.get("CC", "cc").split(), "-O1", "-g", "-pthread", "-o", program,
-                        os.path.join(SOURCE, "tests/tools/truths.c")], check=True)
-        folders = [os.path.join(place, str(number)) for number in range(ROUNDS)]
-        for folder in folders:
-            run_all(program, folder)
-        for name in TRUTHS:
-            check_truth(name, folders)
-        check_few(folders[0])
-        check_order(folders[0])
+    if KEPT:
+        os.makedirs(KEPT, exist_ok=True)
+        check_all(KEPT)
+    else:
+        with tempfile.TemporaryDirectory() as place:
+            check_all(place)
     return reporter.finish()
 
 

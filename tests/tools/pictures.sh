@@ -187,7 +187,7 @@ fi
 check "one profile without ages gives no verdict" nothing_to_judge_by
 check "a long run leaves no more snapshots than a short one" long_runs_are_thinned_out
 # shellcheck disable=SC2086
-if ${CC:-cc} -O1 -g -pthread -o truths "$top_srcdir/tests/tools/truths.c"; then
+if ${CC:-cc} -O1 -g -pthread -o truths "$top_srcdir/tests/tools/truths.c" -lm; then
     check "several profiles have verdicts, one has suspects by age" one_names_suspects
     check "run --report names the leak of a program that a signal ends" run_names_the_leak
 else

@@ -8,6 +8,7 @@ hpprof=$top_builddir/hpprof
 export PPROF_TMPDIR=$work
 CC=${CC:-cc}
 expression='[Aa]lloc|dict|Perl'
+ignored='sv_|[Dd]ict|Matcher'
 
 # profile NAME PROGRAM ARGUMENTS...: work/NAME.pb.gz, .heap and .folded
 profile()
@@ -44,16 +45,29 @@ agrees()
         check "$file: top of $type" same_as_pprof \
             "-top -sample_index=$type $file" "top --sample $type $file"
     done
-    check "$file: top by cum" same_as_pprof \
-        "-top -cum -sample_index=alloc_space $file" "top --cum --sample alloc_space $file"
-    check "$file: 10 rows" same_as_pprof \
-        "-top -nodecount=10 -sample_index=alloc_space $file" \
-        "top -n 10 --sample alloc_space $file"
+    for type in alloc_space alloc_objects inuse_space inuse_objects; do
+        check "$file: top of $type by cum" same_as_pprof \
+            "-top -cum -sample_index=$type $file" "top --cum --sample $type $file"
+        check "$file: 10 rows of $type" same_as_pprof \
+            "-top -nodecount=10 -sample_index=$type $file" "top -n 10 --sample $type $file"
+        check "$file: 10 rows of $type by cum" same_as_pprof \
+            "-top -cum -nodecount=10 -sample_index=$type $file" \
+            "top --cum -n 10 --sample $type $file"
+        check "$file: tree of $type" same_as_pprof \
+            "-tree -sample_index=$type $file" "tree --sample $type $file"
+    done
+    check "$file: focus" same_as_pprof \
+        "-top -focus=$expression -sample_index=alloc_objects $file" \
+        "top --focus $expression --sample alloc_objects $file"
+    check "$file: ignore, by cum" same_as_pprof \
+        "-top -cum -ignore=$ignored -sample_index=alloc_space $file" \
+        "top --cum --ignore $ignored --sample alloc_space $file"
     check "$file: focus and ignore" same_as_pprof \
         "-top -focus=$expression -ignore=[Ll]oad -sample_index=alloc_space $file" \
         "top --focus $expression --ignore [Ll]oad --sample alloc_space $file"
-    check "$file: tree" same_as_pprof \
-        "-tree -sample_index=alloc_space $file" "tree --sample alloc_space $file"
+    check "$file: tree of a focus" same_as_pprof \
+        "-tree -focus=$expression -sample_index=alloc_space $file" \
+        "tree --focus $expression --sample alloc_space $file"
     check "$file: peek" same_as_pprof \
         "-peek=$expression -sample_index=alloc_space $file" \
         "peek --sample alloc_space $file $expression"
@@ -241,9 +255,11 @@ if go version >"$work/out" 2>&1; then
         "top --base perl.pb.gz --sample alloc_space py.pb.gz"
     check "diff --json adds up, and says what is sure" changes_add_up
     check "merge adds up as pprof does" merged_as_pprof_does perl.pb.gz py.pb.gz
-    check "diff begins with the change by function" same_as_pprof \
-        "-top -diff_base=perl.pb.gz -sample_index=alloc_space py.pb.gz" \
-        "diff --sample alloc_space perl.pb.gz py.pb.gz"
+    for type in alloc_space alloc_objects inuse_space inuse_objects; do
+        check "diff begins with the change of $type by function" same_as_pprof \
+            "-top -diff_base=perl.pb.gz -sample_index=$type py.pb.gz" \
+            "diff --sample $type perl.pb.gz py.pb.gz"
+    done
     check "the change the other way, as a tree" same_as_pprof \
         "-tree -diff_base=py.pb.gz -sample_index=alloc_space perl.pb.gz" \
         "tree --base py.pb.gz --sample alloc_space perl.pb.gz"

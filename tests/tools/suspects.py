@@ -2,21 +2,17 @@
 """hpprof leaks of one file: of programs of known truth it suspects the stacks that the library's
 text of the same moment suspects, for the same reasons, and no others."""
 
-import json
 import os
 import re
-import subprocess
 import sys
 import tempfile
 
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 import tap  # noqa: E402
+import truths  # noqa: E402
 
-BUILD = os.path.abspath(os.environ.get("top_builddir", "."))
-SOURCE = os.path.abspath(os.environ.get("top_srcdir", "."))
-LIBRARY = os.path.join(BUILD, ".libs", "libhpmalloc.so")
-HPPROF = os.path.join(BUILD, "hpprof")
-STEPS, MILLISECONDS = "10", "300"
+STEPS, MILLISECONDS = 10, 300
 
 # The function that is to be suspected, or None.
 TRUTHS = {"leak": "leak_slowly", "trickle": "trickle_away", "threads": "serve_thread",
@@ -27,15 +23,9 @@ report = reporter.report
 
 
 def run_all(program, folder):
-    children = []
-    for name in TRUTHS:
-        environment = dict(os.environ, LD_PRELOAD=LIBRARY, HPMALLOC_QUIET="1",
-                           HPMALLOC_SAMPLE_INTERVAL="32k", HPMALLOC_DUMP_LABELS="age",
-                           HPMALLOC_DUMP_FORMAT="pprof,text,legacy",
-                           HPMALLOC_DUMP_PATH=os.path.join(folder, name + ".%n"))
-        children.append(subprocess.Popen([program, name, STEPS, MILLISECONDS], env=environment))
-    for child in children:
-        assert child.wait() == 0
+    truths.wait_for([truths.start(program, name, STEPS, MILLISECONDS, os.path.join(folder, name + ".%n"),
+                                  HPMALLOC_DUMP_LABELS="age", HPMALLOC_DUMP_FORMAT="pprof,text,legacy")
+                     for name in TRUTHS])
 
 
 def in_bytes(text):
@@ -60,16 +50,10 @@ def suspected_by_text(path):
     return suspects
 
 
-def leaks(*words):
-    return subprocess.run([HPPROF, "leaks", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                          text=True, timeout=60)
-
-
 def check_truth(folder, name):
-    path = os.path.join(folder, "%s.%s" % (name, STEPS))
+    path = os.path.join(folder, "%s.%d" % (name, STEPS))
     wanted = suspected_by_text(path + ".txt")
-    found = leaks("--json", path + ".pb.gz")
-    suspects = json.loads(found.stdout)["suspects"]
+    suspects = truths.stacks_of(path + ".pb.gz")["suspects"]
     faults = [] if len(wanted) == len(suspects) else ["text: %s; file: %s" % (wanted, suspects)]
     for (size, reason, functions), row in zip(wanted, suspects):
         if abs(size - row["bytes"]) > 0.06 * size or reason != reason_of(row["reason"]) or \
@@ -83,7 +67,7 @@ def check_truth(folder, name):
 
 
 def check_table(name, path, suspects):
-    said = leaks(path)
+    said = truths.leaks(path)
     rows = re.findall(r"^SUSPECT +([\d.]+ \w+)  (.*)\n    (.*)$", said.stdout, re.M)
     faults = [] if len(rows) == len(suspects) and said.returncode == 0 else [said.stdout]
     for (size, reason, stack), row in zip(rows, suspects):
@@ -96,24 +80,21 @@ def check_table(name, path, suspects):
 
 
 def check_refusal(sentence, status, words, text):
-    found = leaks(*words)
+    found = truths.leaks(*words)
     is_right = found.returncode == status and found.stdout == "" and text in found.stderr and \
         found.stderr.count("\n") == 1
     report(sentence, [] if is_right else [str(found)])
 
 
 def main():
-    if not os.path.exists(LIBRARY) or not os.path.exists(HPPROF):
+    if not truths.are_there():
         print("1..0 # SKIP there is no library, or no hpprof")
         return 0
     with tempfile.TemporaryDirectory() as place:
-        program = os.path.join(place, "truths")
-        subprocess.run([*os.environ.get("CC", "cc").split(), "-O1", "-g", "-pthread", "-o", program,
-                        os.path.join(SOURCE, "tests/tools/truths.c")], check=True)
-        run_all(program, place)
+        run_all(truths.build(place), place)
         for name in TRUTHS:
             check_truth(place, name)
-        one = os.path.join(place, "leak." + STEPS)
+        one = os.path.join(place, "leak.%d" % STEPS)
         check_refusal("a file without ages says which option makes it carry them", 1,
                       [one + ".heap"], "HPMALLOC_DUMP_LABELS=age")
         check_refusal("what is not in use has no age", 2, ["--sample", "alloc_space", one + ".pb.gz"],

@@ -4,6 +4,7 @@
  *
  * Each comes with a background of blocks that live for a random time, so that there is always
  * something that moves and is no leak. */
+#include <math.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -13,7 +14,7 @@
 
 #define NOINLINE __attribute__((noinline))
 
-enum { BACKGROUND = 2000, BACKGROUND_BYTES = 3000, CACHE = 6000, HELD = 200000 };
+enum { BACKGROUND = 2000, BACKGROUND_BYTES = 3000, CACHE = 6000, HELD = 200000, STEPS_MAX = 400 };
 
 static void *background[BACKGROUND];
 static unsigned char *held[HELD];
@@ -256,6 +257,119 @@ static void NOINLINE fall_behind(int step)
         free(waiting[--count]);
 }
 
+/* Blocks that are freed before a given step, one after the other in a list. */
+struct lent {
+    struct lent *next;
+};
+static struct lent *due[STEPS_MAX];
+
+static void lend(void *block, int until)
+{
+    struct lent *lent = block;
+    if (until >= STEPS_MAX)
+        return;
+    lent->next = due[until];
+    due[until] = lent;
+}
+
+static void take_back(int step)
+{
+    for (struct lent *next; due[step] != NULL; due[step] = next) {
+        next = due[step]->next;
+        free(due[step]);
+    }
+}
+
+/* Entries live for half of the time. */
+static void NOINLINE cache_for_half(int step)
+{
+    take_back(step);
+    for (int i = 0; i < 1000; i++)
+        lend(keep_alive(1000), step + steps / 2);
+}
+
+/* For two thirds to all of it, and more. */
+static void NOINLINE stay_logged_in(int step)
+{
+    take_back(step);
+    for (int i = 0; i < 1500; i++)
+        lend(keep_alive(1000), step + steps * 6 / 10 + rand() % (steps * 6 / 10));
+}
+
+/* Most are answered at once, some take long, and one in a thousand very long. */
+static void NOINLINE answer_in_time(int step)
+{
+    take_back(step);
+    for (int i = 0; i < 4000; i++) {
+        double normal = -6;
+        for (int k = 0; k < 12; k++)
+            normal += rand() / (double)RAND_MAX;
+        lend(keep_alive(700), step + 1 + (int)(steps * 0.1 * exp(normal)));
+    }
+}
+
+/* Ever fewer names that were not seen before. */
+static void NOINLINE meet_names(int step)
+{
+    for (int i = 0; i < 12000 * exp(-4.0 * step / steps) + 1; i++)
+        keep_alive(400);
+}
+
+/* Slots that are filled one after the other, and from then on used again. */
+static void NOINLINE fill_ring(int step)
+{
+    static void *ring[40000];
+    for (int i = 0; i < 40000 * 10 / (7 * steps); i++) {
+        int slot = step * (40000 * 10 / (7 * steps)) + i;
+        if (slot >= 40000)
+            free(ring[slot % 40000]);
+        ring[slot % 40000] = keep_alive(600);
+    }
+}
+
+/* The load doubles twice in the first half of the time, and stays there. */
+static void NOINLINE serve_more(int step)
+{
+    take_back(step);
+    int most = steps / 2, load = step < most ? step : most;
+    for (int i = 0; i < 1000 + 3000 * load / most; i++)
+        lend(keep_alive(900), step + 1 + rand() % 3);
+}
+
+/* Once in eight tenths of the time all that was gathered is written out. */
+static void NOINLINE gather_batch(int step)
+{
+    int period = steps * 8 / 10;
+    take_back(step);
+    for (int i = 0; i < 1500; i++)
+        lend(keep_alive(900), (step / period + 1) * period);
+}
+
+/* Each third time almost all is freed. */
+static void NOINLINE leave_some(int step)
+{
+    take_back(step);
+    for (int i = 0; i < 3000; i++) {
+        void *block = keep_alive(900);
+        if (i % 4 != 0)
+            lend(block, (step / 3 + 1) * 3);
+    }
+}
+
+static void NOINLINE forget_some(int step)
+{
+    (void)step;
+    for (int i = 0; i < 700; i++)
+        keep_alive(1000);
+}
+
+/* A leak beside a cache whose entries live for half of the time. */
+static void NOINLINE hide_beside(int step)
+{
+    cache_for_half(step);
+    forget_some(step);
+}
+
 static const struct {
     const char *name;
     void (*run)(int step);
@@ -266,6 +380,9 @@ static const struct {
     {"expiry", keep_for_a_time}, {"log", write_log},          {"gathered", gather_log},
     {"pool", fill_pool},         {"block", lose_block},       {"sessions", open_sessions},
     {"reload", reload_settings}, {"late", leak_since_noon},   {"queue", fall_behind},
+    {"entries", cache_for_half}, {"logins", stay_logged_in},  {"answers", answer_in_time},
+    {"names", meet_names},       {"ring", fill_ring},         {"more", serve_more},
+    {"gatherer", gather_batch},  {"sawtooth", leave_some},    {"hidden", hide_beside},
 };
 
 /* A step that came late is not made up for: that would be a load that rises. */
@@ -290,6 +407,8 @@ int main(int count, char **arguments)
         struct timespec next;
         clock_gettime(CLOCK_MONOTONIC, &next);
         steps = atoi(arguments[2]);
+        if (steps > STEPS_MAX)
+            break;
         for (int step = 0; step < steps; step++) {
             run_background();
             truths[i].run(step);

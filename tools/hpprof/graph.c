@@ -4,9 +4,17 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Samples of one stack, with their sum. */
+struct pile {
+    uint32_t sample; // one of them
+    int64_t value;
+};
+
 /* Which node a line is, or a location without lines. */
 struct places {
     const struct graph_input *input;
+    struct pile *piles;
+    size_t pile_count, pile_capacity;
     uint32_t *of_line, *of_location;
     uint8_t *match; // of a location
 };
@@ -119,8 +127,41 @@ static void find_places(struct places *places, struct graph *graph, const struct
     }
 }
 
+static struct pile *pile_of(struct places *places, struct index *by_stack, uint32_t sample)
+{
+    const struct profile *profile = places->input->profile;
+    for (uint64_t hash = profile_hash_stack(profile, &profile->samples[sample]);; hash++) {
+        uint32_t next = (uint32_t)places->pile_count;
+        uint32_t index = index_add(by_stack, hash, next);
+        if (index == next)
+            *memory_push(places->piles, places->pile_count, places->pile_capacity) =
+                (struct pile){.sample = sample};
+        struct pile *pile = &places->piles[index];
+        if (index == next ||
+            profile_same_stack(profile, &profile->samples[pile->sample], &profile->samples[sample]))
+            return pile;
+    }
+}
+
+/* Large profiles have the same stacks over and over, and each is walked more than once. */
+static void pile_up(struct places *places, const struct graph_options *options)
+{
+    const struct graph_input *input = places->input;
+    struct index by_stack = {0};
+    for (size_t i = 0; i < input->profile->sample_count; i++) {
+        int64_t value = profile_value(input->profile, i, input->type);
+        if (value == 0 ||
+            !graph_chooses(input->profile, &input->profile->samples[i], places->match, options))
+            continue;
+        struct pile *pile = pile_of(places, &by_stack, (uint32_t)i);
+        pile->value = units_add(pile->value, input->sign < 0 ? units_negate(value) : value);
+    }
+    index_drain(&by_stack);
+}
+
 static void free_places(struct places *places)
 {
+    memory_free(places->piles);
     memory_free(places->of_line);
     memory_free(places->of_location);
     memory_free(places->match);
@@ -216,20 +257,15 @@ static void clear_sums(struct graph *graph)
     index_drain(&graph->edge_index);
 }
 
-static void sum_up(struct graph *graph, const struct places *places, size_t count,
-                   const struct graph_options *options)
+static void sum_up(struct graph *graph, const struct places *places, size_t count)
 {
     uint32_t stamp = 0;
     clear_sums(graph);
     for (size_t p = 0; p < count; p++) {
-        const struct graph_input *input = places[p].input;
-        for (size_t i = 0; i < input->profile->sample_count; i++) {
-            const struct sample *sample = &input->profile->samples[i];
-            int64_t value = profile_value(input->profile, i, input->type);
-            struct walk walk = {.stamp = ++stamp, .caller = MODEL_NONE};
-            walk.value = input->sign < 0 ? units_negate(value) : value;
-            if (value != 0 && graph_chooses(input->profile, sample, places[p].match, options))
-                add_sample(graph, &places[p], sample, &walk);
+        for (size_t i = 0; i < places[p].pile_count; i++) {
+            const struct pile *pile = &places[p].piles[i];
+            struct walk walk = {.stamp = ++stamp, .caller = MODEL_NONE, .value = pile->value};
+            add_sample(graph, &places[p], &places[p].input->profile->samples[pile->sample], &walk);
         }
     }
 }
@@ -357,21 +393,23 @@ void graph_build(struct graph *graph, const struct graph_input *inputs, size_t c
 {
     struct places *places = memory_alloc(count, sizeof(*places));
     *graph = (struct graph){.total = total_of(inputs, count)};
-    for (size_t i = 0; i < count; i++)
+    for (size_t i = 0; i < count; i++) {
         find_places(&places[i], graph, &inputs[i], options);
+        pile_up(&places[i], options);
+    }
     graph->order = memory_alloc(graph->node_count, sizeof(*graph->order));
-    sum_up(graph, places, count, options);
+    sum_up(graph, places, count);
     int64_t flat = flat_of_all(graph);
     int64_t cutoff = share_of(flat, options->node_share);
     if (cutoff > 0)
         drop_small_nodes(graph, cutoff);
     if (graph->dropped_count != 0)
-        sum_up(graph, places, count, options);
+        sum_up(graph, places, count);
     graph->kept_count = count_shown(graph);
     sort_nodes(graph, options->by_cum);
     if (options->nodes_max != 0 && graph->shown_count > options->nodes_max) {
         keep_first_nodes(graph, options->nodes_max);
-        sum_up(graph, places, count, options);
+        sum_up(graph, places, count);
         sort_nodes(graph, options->by_cum);
     }
     int64_t edge_cutoff = share_of(flat, options->edge_share);

@@ -18,7 +18,7 @@ static const char help[] =
     "  PEAK      rises and falls again\n"
     "  PLATEAU   stays level, or has stopped growing\n"
     "\n"
-    "Four to ten snapshots, over several times as long as the program's longest cycle, serve "
+    "Ten to twenty snapshots, over several times as long as the longest cycle, serve "
     "best.\n"
     "\n"
     "Of one file alone, the stacks whose live memory is suspected by its age: much older than what "

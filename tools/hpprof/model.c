@@ -207,3 +207,20 @@ const struct model_mapping *profile_find_mapping(const struct profile *profile, 
     *index = MODEL_NONE;
     return NULL;
 }
+
+bool profile_same_stack(const struct profile *profile, const struct sample *a,
+                        const struct sample *b)
+{
+    return a->frame_count == b->frame_count &&
+           (a->frame_count == 0 ||
+            memcmp(&profile->frames[a->first_frame], &profile->frames[b->first_frame],
+                   a->frame_count * sizeof(*profile->frames)) == 0);
+}
+
+uint64_t profile_hash_stack(const struct profile *profile, const struct sample *sample)
+{
+    uint64_t hash = sample->frame_count;
+    for (uint32_t i = 0; i < sample->frame_count; i++)
+        hash = mix_bits(hash ^ profile->frames[sample->first_frame + i]);
+    return hash;
+}

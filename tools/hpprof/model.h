@@ -141,4 +141,9 @@ static inline int64_t profile_value(const struct profile *profile, size_t sample
     return profile->values[sample * profile->type_count + (size_t)type];
 }
 
+/* The same frames, whatever the labels. */
+bool profile_same_stack(const struct profile *profile, const struct sample *a,
+                        const struct sample *b);
+uint64_t profile_hash_stack(const struct profile *profile, const struct sample *sample);
+
 #endif

@@ -28,36 +28,19 @@ static double value_of(const struct profile *profile, size_t sample, const char 
     return column >= 0 ? (double)profile_value(profile, sample, column) : 0;
 }
 
-static bool is_same_stack(const struct profile *profile, const struct sample *a,
-                          const struct sample *b)
-{
-    return a->frame_count == b->frame_count &&
-           (a->frame_count == 0 ||
-            memcmp(&profile->frames[a->first_frame], &profile->frames[b->first_frame],
-                   a->frame_count * sizeof(*profile->frames)) == 0);
-}
-
-static uint64_t hash_stack(const struct profile *profile, const struct sample *sample)
-{
-    uint64_t hash = sample->frame_count;
-    for (uint32_t i = 0; i < sample->frame_count; i++)
-        hash = mix_bits(hash ^ profile->frames[sample->first_frame + i]);
-    return hash;
-}
-
 /* Labels are of the whole stack, and stand at the rows of each size it has. */
 static struct suspicion *suspicion_of(struct suspicions *suspicions, struct index *by_stack,
                                       const struct profile *profile, uint32_t sample)
 {
     const struct sample *wanted = &profile->samples[sample];
-    for (uint64_t hash = hash_stack(profile, wanted);; hash++) {
+    for (uint64_t hash = profile_hash_stack(profile, wanted);; hash++) {
         uint32_t next = (uint32_t)suspicions->count;
         uint32_t index = index_add(by_stack, hash, next);
         if (index == next)
             *memory_push(suspicions->all, suspicions->count, suspicions->capacity) =
                 (struct suspicion){.sample = sample};
         struct suspicion *found = &suspicions->all[index];
-        if (is_same_stack(profile, &profile->samples[found->sample], wanted))
+        if (profile_same_stack(profile, &profile->samples[found->sample], wanted))
             return found;
     }
 }

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "kept.h"
 #include "memory.h"
 #include "units.h"
 
@@ -25,17 +26,28 @@ static double change_error(const struct moment *before, const struct moment *aft
     return sqrt(before->variance * missing_share + after->variance * new_share + grain * grain);
 }
 
+/* The same from the first to the last, by what it changes from one moment to the next, if that is
+ * less: what stays from before the first is no chance, though nobody sees it is the same. */
+static double whole_error(const struct moment *moments, size_t count)
+{
+    enum { INTERVALS_LEAST = 6 };
+    double by_samples = change_error(moments, &moments[count - 1]);
+    double intervals = (double)(count - 1), squares = 0;
+    double mean = (moments[count - 1].value - moments[0].value) / intervals;
+    if (count <= INTERVALS_LEAST)
+        return by_samples;
+    for (size_t i = 1; i < count; i++) {
+        double away = moments[i].value - moments[i - 1].value - mean;
+        squares += away * away;
+    }
+    double by_changes = sqrt(squares / (intervals - 1) * intervals) * (1 + 2 / intervals);
+    return fmin(by_samples, hypot(by_changes, moments[count - 1].grain));
+}
+
 static double span_of(const struct moment *moments, size_t count)
 {
     return moments[count - 1].seconds - moments[0].seconds;
 }
-
-/* By simulation: of leaks of one in fifty objects 93 in 100 are found with 100 live samples, and
- * all with 300. Objects without a leak that live (exponentially spread) 0.4 of the time that was
- * watched are taken for one in 1 of 100 with any number of samples, those of 0.6 of it with 300. */
-#define KEPT_SHARE       0.7
-#define SURE_BESIDE_LOAD 2.5
-#define SURE_ALONE       2.0
 
 struct line {
     double slope, error;
@@ -97,7 +109,7 @@ static struct line fit(const struct moment *moments, size_t count)
     }
     double freedom = (double)count - 2;
     double by_scatter = sqrt(scatter / freedom / spread) * (1 + 2 / freedom);
-    double by_chance = change_error(moments, &moments[count - 1]) / span_of(moments, count);
+    double by_chance = whole_error(moments, count) / span_of(moments, count);
     line.error = fmax(by_chance, by_scatter);
     return line;
 }
@@ -125,13 +137,15 @@ static const struct moment *most_of(const struct moment *moments, size_t count)
     return most;
 }
 
+#define FALL_SURE 4.0 // for there are many pairs of moments to find one in
+
 /* The deepest fall: the largest sure difference between a value and a later one. */
 static double deepest_fall(const struct moment *moments, size_t count)
 {
     double deepest = 0;
     const struct moment *most = moments;
     for (size_t i = 1; i < count; i++) {
-        if (sure_above(most, &moments[i], TREND_SURE) > 0)
+        if (sure_above(most, &moments[i], FALL_SURE) > 0)
             deepest = fmax(deepest, most->value - moments[i].value);
         if (moments[i].value > most->value)
             most = &moments[i];
@@ -151,72 +165,6 @@ static bool baseline_rises(const struct moment *moments, size_t count, double *r
            middle->value > first->value + 0.1 * *rise;
 }
 
-/* What was freed since the first moment, as a share of what was allocated; NAN: not known. */
-static double share_freed(const struct moment *moments, size_t count)
-{
-    const struct moment *first = moments, *last = &moments[count - 1];
-    double allocated = last->allocated - first->allocated;
-    double kept = last->value - first->value;
-    return allocated > 0 ? fmax(0, 1 - kept / allocated) : NAN;
-}
-
-/* By Little's law an object lives value / rate long on average. */
-static double mean_life(const struct moment *moments, size_t count, double *rate)
-{
-    const struct moment *first = moments, *last = &moments[count - 1];
-    double value = 0;
-    for (size_t i = 1; i < count; i++)
-        value += (moments[i].value + moments[i - 1].value) / 2 *
-                 (moments[i].seconds - moments[i - 1].seconds);
-    double seconds = last->seconds - first->seconds;
-    *rate = (last->allocated - first->allocated) / seconds;
-    return *rate > 0 ? value / seconds / *rate : INFINITY;
-}
-
-/* Against what was allocated rather than time: a leak keeps the same share of each byte, a load
- * that grows keeps less and less, and so does what lives long, as the first of it comes to its end.
- * The second half has to grow by so many errors. */
-static bool keeps_its_share(const struct moment *moments, size_t count, double errors)
-{
-    const struct moment *first = moments, *last = &moments[count - 1], *middle = first + 1;
-    double half = (first->allocated + last->allocated) / 2;
-    while (middle + 1 < last && middle->allocated < half)
-        middle++;
-    double early = (middle->value - first->value) / (middle->allocated - first->allocated);
-    double late = (last->value - middle->value) / (last->allocated - middle->allocated);
-    return late > KEPT_SHARE * early && sure_above(last, middle, errors) > 0;
-}
-
-/* Whether most comes and goes, and what is in use grows with what is asked for, not with the time
- * that it lives. A leak in between makes the mean life longer and longer. The first quarter is left
- * out: what lives long has not had the time to, then. */
-static bool comes_and_goes(const struct moment *moments, size_t count, char *reason)
-{
-    double before, after;
-    char texts[3][UNITS_TEXT_MAX];
-    if (!(share_freed(moments, count) > 0.2) || count < 4)
-        return false;
-    size_t start = count / 4, half = (count - start) / 2;
-    double early = mean_life(moments + start, half + 1, &before);
-    double late = mean_life(moments + count - half - 1, half + 1, &after);
-    bool is_load_rising = after > 1.1 * before;
-    if (keeps_its_share(moments, count, is_load_rising ? SURE_BESIDE_LOAD : SURE_ALONE) &&
-        late > 1.25 * early)
-        return false;
-    if (is_load_rising && late < 1.25 * early)
-        snprintf(reason, TREND_REASON_MAX,
-                 "it follows the load: allocation rose from %s to %s a second, and what is "
-                 "allocated lives hardly longer than before (%s)",
-                 units_bytes(texts[0], before), units_bytes(texts[1], after),
-                 units_seconds(texts[2], late));
-    else
-        snprintf(reason, TREND_REASON_MAX,
-                 "it grows, but most of what it allocates is freed (it lives %s), and that some "
-                 "never is, is not sure yet",
-                 units_seconds(texts[2], late));
-    return true;
-}
-
 /* The error of growth that is expected, from the error of all growth there was. */
 static double expected_error(const struct moment *moments, size_t count, double expected)
 {
@@ -226,16 +174,25 @@ static double expected_error(const struct moment *moments, size_t count, double 
     return all > 0 ? sqrt(error * error * fmin(1, expected / all) + grain * grain) : error;
 }
 
-/* Whether what came last falls behind the pace until then, and not by chance. */
+/* The most it grew from one moment to the next. */
+static double steepest_growth(const struct moment *moments, size_t count)
+{
+    double most = 0;
+    for (size_t i = 1; i < count; i++)
+        most = fmax(most, moments[i].value - moments[i - 1].value);
+    return most;
+}
+
+/* Whether what came last falls behind the pace until then, and not by chance, nor because it comes
+ * in lumps. */
 static bool has_slowed(const struct moment *moments, size_t count, size_t late_count, double share)
 {
     const struct moment *late = moments + count - late_count;
-    double before = late->value - moments[0].value;
-    double pace = before / fmax(late->seconds - moments[0].seconds, 1e-9);
-    double expected = pace * span_of(late, late_count);
+    double expected = kept_expected(moments, count, count - late_count);
     double growth = moments[count - 1].value - late->value;
     double error =
         fmax(expected_error(moments, count, expected), change_error(late, &moments[count - 1]));
+    error = fmax(error, 0.4 * steepest_growth(moments, count));
     return expected > 0 && growth < share * expected && expected - growth > 2.8 * error;
 }
 
@@ -269,15 +226,21 @@ static void put_slope(char *text, size_t size, struct line line)
 static void say_leak(struct trend *trend, const struct moment *moments, size_t count,
                      struct line line)
 {
-    char slope[128], rise[UNITS_TEXT_MAX];
-    double freed = share_freed(moments, count);
+    char slope[128], rise[UNITS_TEXT_MAX], watched[UNITS_TEXT_MAX];
+    double freed = kept_share_freed(moments, count);
     put_slope(slope, sizeof(slope), line);
     trend->verdict = VERDICT_LEAK;
     int used = snprintf(trend->reason, TREND_REASON_MAX,
                         "%s, to the last snapshot; what stays after each fall rose by %s", slope,
                         units_bytes(rise, trend->rise));
-    if (isfinite(freed) && used > 0 && used < TREND_REASON_MAX)
-        snprintf(trend->reason + used, TREND_REASON_MAX - (size_t)used,
+    if (!isfinite(freed) || used < 0 || used >= TREND_REASON_MAX)
+        return;
+    size_t room = TREND_REASON_MAX - (size_t)used;
+    if (freed < 0.005)
+        snprintf(trend->reason + used, room, "; nothing of it was freed in the %s watched",
+                 units_seconds(watched, span_of(moments, count)));
+    else
+        snprintf(trend->reason + used, room,
                  "; %.0f %% of what was allocated meanwhile was never freed", 100 * (1 - freed));
 }
 
@@ -286,11 +249,11 @@ static void say_rising(struct trend *trend, const struct moment *moments, size_t
 {
     bool rises = baseline_rises(moments, count, &trend->rise);
     bool is_fallen = deepest_fall(moments, count) > 0.3 * trend->rise;
-    if (has_stopped(moments, count)) {
+    if (!(rises && is_fallen) && has_stopped(moments, count)) {
         trend->verdict = VERDICT_PLATEAU;
         strcpy(trend->reason, "it grew, and has stopped growing");
     } else if (rises && !is_fallen && grows_to_the_end(moments, count, line)) {
-        if (comes_and_goes(moments, count, trend->reason))
+        if (kept_is_doubtful(moments, count, trend->reason))
             trend->verdict = VERDICT_GROWING;
         else
             say_leak(trend, moments, count, line);
@@ -325,7 +288,7 @@ static void say_steady(struct trend *trend, const struct moment *moments, size_t
     }
 }
 
-struct trend trend_judge(const struct moment *moments, size_t count)
+static struct trend judge(const struct moment *moments, size_t count)
 {
     struct trend trend = {.verdict = VERDICT_UNKNOWN};
     if (count < 3 || !(span_of(moments, count) > 0)) {
@@ -336,12 +299,61 @@ struct trend trend_judge(const struct moment *moments, size_t count)
     trend.slope = line.slope;
     trend.slope_error = line.error;
     baseline_rises(moments, count, &trend.rise);
-    bool is_sure = line.slope > TREND_SURE * line.error &&
-                   sure_above(&moments[count - 1], moments, TREND_SURE) > 0;
+    bool is_sure =
+        line.slope > TREND_SURE * line.error &&
+        moments[count - 1].value - moments[0].value > TREND_SURE * whole_error(moments, count);
     bool is_small = line.slope * span_of(moments, count) < 0.02 * moments[count - 1].value;
     if (is_sure && !is_small)
         say_rising(&trend, moments, count, line);
     else
         say_steady(&trend, moments, count);
+    return trend;
+}
+
+/* What is left after each fall that is sure, and is a good part of the most there was. */
+static size_t find_troughs(const struct moment *moments, size_t count, struct moment *troughs)
+{
+    const struct moment *peak = moments;
+    double most = most_of(moments, count)->value;
+    size_t found = 0;
+    for (size_t i = 1; i < count; i++) {
+        bool is_low = i + 1 == count || moments[i + 1].value > moments[i].value;
+        if (moments[i].value > peak->value) {
+            peak = &moments[i];
+        } else if (is_low && peak->value - moments[i].value > 0.1 * most &&
+                   sure_above(peak, &moments[i], TREND_SURE) > 0) {
+            troughs[found++] = moments[i];
+            peak = &moments[i];
+        }
+    }
+    return found;
+}
+
+/* Of what rises and falls over and over, what stays after the falls says more than all of it. A
+ * snapshot comes up to one interval after the fall, each time a little later it may be: what is
+ * left has to rise by more than comes in that time. */
+static void judge_troughs(struct trend *trend, const struct moment *moments, size_t count)
+{
+    enum { TROUGHS_LEAST = 4 };
+    struct moment *troughs = memory_alloc(count, sizeof(*troughs));
+    size_t found = find_troughs(moments, count, troughs);
+    double rise = found > 0 ? troughs[found - 1].value - troughs[0].value : 0;
+    if (found >= TROUGHS_LEAST && rise > 1.5 * steepest_growth(moments, count)) {
+        struct trend base = judge(troughs, found);
+        if (base.verdict == VERDICT_GROWING)
+            strcpy(base.reason,
+                   "it falls again and again, and what is left then rises, but not yet "
+                   "surely as a leak does");
+        if (base.verdict < trend->verdict && base.verdict <= VERDICT_GROWING)
+            *trend = base;
+    }
+    memory_free(troughs);
+}
+
+struct trend trend_judge(const struct moment *moments, size_t count)
+{
+    struct trend trend = judge(moments, count);
+    if (trend.verdict != VERDICT_LEAK)
+        judge_troughs(&trend, moments, count);
     return trend;
 }

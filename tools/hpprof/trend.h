@@ -1,13 +1,16 @@
 /* Leak, or not? What a series of measurements, each with its standard error, says of itself.
  *
  *   stacks  --series-->  trend  -->  findings
+ *                          | is what grows a leak?
+ *                         kept
  *
  * The slope is Theil and Sen's: the median of the slopes of all pairs, which a few odd values do
  * not move. Its error is what chance in sampling makes of it, or what the scatter about the line
  * does, whichever is larger. Two snapshots of one process share their samples: only what was born
  * and stayed, or was there and died, can make them differ. A leak has to be shown: a slope of more
  * than TREND_SURE errors, a baseline (what is left after each fall) that rises, growth to the end,
- * and objects that stay. A false alarm is worse than silence. */
+ * and objects that stay (kept). Of what rises and falls again and again, it is what stays after the
+ * falls that has to grow so. A false alarm is worse than silence. */
 #ifndef HPPROF_TREND_H
 #define HPPROF_TREND_H
 
