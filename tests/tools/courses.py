@@ -16,7 +16,7 @@ SEED = os.environ.get("COURSE_SEED", "1")
 ROOMS = ["trend.c", "kept.c", "memory.c", "units.c"]
 VERDICTS = "LGKPN"  # leak, growing, peak, plateau, not enough data
 # In 100, of what is no leak, and at least so many samples grow: what is called one.
-FALSE_LEAKS = {100: 1.5, 0: 5}
+FALSE_LEAKS = {100: 1.5, 0: 8}
 # Leaks that can be found from so many samples in all, and how many of 100 then have to be.
 FOUND = {
     "leak": (48, 85), "leak, begun long ago": (48, 80), "leak, twice as fast": (48, 90),

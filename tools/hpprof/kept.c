@@ -6,8 +6,8 @@
 
 #include "units.h"
 
-#define SAMPLES_LEAST        30 // of growth
-#define SAMPLES_BESIDE_FREES 60
+#define SAMPLES_LEAST        16 // of growth
+#define SAMPLES_BESIDE_FREES 24
 #define FREED_LITTLE         0.05 // of what was allocated: no more than a few were freed
 #define FREED_MUCH           0.2
 
