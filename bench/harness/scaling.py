@@ -161,7 +161,7 @@ def contention(place):
     print("\nEvents are per million allocations.\n")
 
 
-def _throughput(processors, think, section):
+def throughput(processors, think, section):
     """Of a closed queue with one server: exact mean value analysis, exponential times."""
     waiting = rate = 0.0
     for customers in range(1, processors + 1):
@@ -178,8 +178,8 @@ def _print_model(workload, demand, total):
             continue
         share = inside / total
         sharded = "a shard" in lock
-        speedups = ["%.1f" % (_throughput(n, 1 - share, share) if not sharded else
-                              n * _throughput(-(-n // min(n, SHARDS_MAX)), 1 - share, share))
+        speedups = ["%.1f" % (throughput(n, 1 - share, share) if not sharded else
+                              n * throughput(-(-n // min(n, SHARDS_MAX)), 1 - share, share))
                     for n in (8, 32, 128)]
         print("| %s | %s | %.3f %% | %.0f | %s |" % (
             workload, lock, 100 * share, 1 / share, " | ".join(speedups)), flush=True)
