@@ -127,6 +127,8 @@ struct hpm_stats {
     uint64_t resident_calls; /* mincore, for these numbers */
     uint64_t wait_calls;     /* futex, to wait for another thread */
     uint64_t wake_calls;     /* futex, to wake one */
+
+    uint64_t contended_locks; /* how often a lock was another thread's when it was wanted */
 };
 
 /* One size class; live_objects * object_bytes, added up, is live_small_bytes. */

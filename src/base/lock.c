@@ -6,6 +6,7 @@
 enum { SPINS = 64 };
 
 static HPM_TLS unsigned held;
+static counter contended;
 static HPM_TLS void (*deferred)(void);
 #ifdef HPM_DEBUG
 static HPM_TLS const struct lock *held_locks[256];
@@ -69,6 +70,7 @@ static void pause_briefly(void)
 
 static HPM_NOINLINE void acquire_slow(struct lock *lock)
 {
+    counter_add(&contended, 1);
     for (int i = 0; i < SPINS; i++) {
         uint32_t free_state = 0;
         if (atomic_load_explicit(&lock->state, memory_order_relaxed) == 0 &&
@@ -88,8 +90,8 @@ void lock_acquire(struct lock *lock)
     note_acquired(lock);
     atomic_signal_fence(memory_order_seq_cst);
     uint32_t free_state = 0;
-    if (!atomic_compare_exchange_strong_explicit(&lock->state, &free_state, 1,
-                                                 memory_order_acquire, memory_order_relaxed))
+    if (!atomic_compare_exchange_strong_explicit(&lock->state, &free_state, 1, memory_order_acquire,
+                                                 memory_order_relaxed))
         acquire_slow(lock);
 }
 
@@ -110,13 +112,18 @@ static void leave(const struct lock *lock)
         run_deferred();
 }
 
+uint64_t lock_contended_count(void)
+{
+    return counter_get(&contended);
+}
+
 bool lock_try(struct lock *lock)
 {
     note_acquired(lock);
     atomic_signal_fence(memory_order_seq_cst);
     uint32_t free_state = 0;
-    if (atomic_compare_exchange_strong_explicit(&lock->state, &free_state, 1,
-                                                memory_order_acquire, memory_order_relaxed))
+    if (atomic_compare_exchange_strong_explicit(&lock->state, &free_state, 1, memory_order_acquire,
+                                                memory_order_relaxed))
         return true;
     leave(lock);
     return false;

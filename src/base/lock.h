@@ -52,6 +52,9 @@ struct lock {
 #endif
 
 void lock_acquire(struct lock *lock);
+
+/* How often that found the lock held. */
+uint64_t lock_contended_count(void);
 bool lock_try(struct lock *lock);
 void lock_release(struct lock *lock);
 

@@ -85,6 +85,35 @@ void *meta_alloc_sparse(size_t bytes)
     return start;
 }
 
+void *meta_reserve(size_t bytes)
+{
+    return os_reserve_closed(bytes);
+}
+
+/* Without memory for its record the part is open all the same, and not counted as resident. */
+static bool open_locked(void *start, size_t bytes)
+{
+    lock_assert_held(&meta.lock);
+    if (!os_open(start, bytes))
+        return false;
+    struct extent *extent = alloc_locked(sizeof(*extent));
+    if (extent != NULL)
+        add_extent_locked(extent, start, bytes);
+    return true;
+}
+
+bool meta_open(void *start, size_t bytes, _Atomic bool *is_open)
+{
+    /* Acquire: pairs with the release below, which follows the kernel's consent. */
+    if (likely(atomic_load_explicit(is_open, memory_order_acquire)))
+        return true;
+    lock_acquire(&meta.lock);
+    bool done = atomic_load_explicit(is_open, memory_order_relaxed) || open_locked(start, bytes);
+    atomic_store_explicit(is_open, done, memory_order_release);
+    lock_release(&meta.lock);
+    return done;
+}
+
 void *meta_pool_alloc(struct meta_pool *pool)
 {
     lock_acquire(&meta.lock);

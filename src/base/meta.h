@@ -17,6 +17,11 @@ void *meta_alloc(size_t bytes);
 /* Zeroed address space for a sparse table of which only the written part counts. */
 void *meta_alloc_sparse(size_t bytes);
 
+/* The same, to be read only until it is opened, by whole system pages. Each part has a word of its own,
+ * false at first, that says whether it is. Fails: open is false when the kernel refuses. */
+void *meta_reserve(size_t bytes);
+bool meta_open(void *start, size_t bytes, _Atomic bool *is_open);
+
 /* Records of one size, taken and given back. Memory once in a pool stays in it, so a stale pointer
  * always points at a record of the same type. */
 struct meta_pool {

@@ -42,18 +42,23 @@ bool os_has_raised_rights(void)
     return getauxval(AT_SECURE) != 0;
 }
 
+size_t os_space_limit_bytes(void)
+{
+    int saved = errno;
+    struct rlimit space;
+    bool is_limited = getrlimit(RLIMIT_AS, &space) == 0 && space.rlim_cur != RLIM_INFINITY;
+    errno = saved;
+    return is_limited ? (size_t)space.rlim_cur : 0;
+}
+
 size_t os_memory_limit_bytes(void)
 {
     int saved = errno;
-    size_t limit = 0;
     struct sysinfo info;
-    if (sysinfo(&info) == 0)
-        limit = (size_t)info.totalram * info.mem_unit;
-    struct rlimit space;
-    if (getrlimit(RLIMIT_AS, &space) == 0 && space.rlim_cur != RLIM_INFINITY)
-        limit = limit != 0 ? min_size(limit, space.rlim_cur) : (size_t)space.rlim_cur;
+    size_t memory = sysinfo(&info) == 0 ? (size_t)info.totalram * info.mem_unit : 0;
     errno = saved;
-    return limit;
+    size_t space = os_space_limit_bytes();
+    return space != 0 && (memory == 0 || space < memory) ? space : memory;
 }
 
 size_t os_cpu_count(void)
@@ -73,14 +78,18 @@ unsigned os_cpu(void)
 }
 
 /* errno is kept: free() must not change it, and malloc's callers set ENOMEM themselves. */
-static void *map(void *hint, size_t bytes, int flags)
+static void *map_with_rights(void *hint, size_t bytes, int rights, int flags)
 {
     int saved = errno;
     count(OS_CALL_MAP);
-    void *start = mmap(hint, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | flags,
-                       -1, 0);
+    void *start = mmap(hint, bytes, rights, MAP_PRIVATE | MAP_ANONYMOUS | flags, -1, 0);
     errno = saved;
     return start == MAP_FAILED ? NULL : start;
+}
+
+static void *map(void *hint, size_t bytes, int flags)
+{
+    return map_with_rights(hint, bytes, PROT_READ | PROT_WRITE, flags);
 }
 
 void *os_map(size_t bytes)
@@ -96,6 +105,11 @@ void *os_map_whole(size_t bytes)
 void *os_reserve(size_t bytes)
 {
     return map(NULL, round_up(bytes, os_page_bytes()), MAP_NORESERVE);
+}
+
+void *os_reserve_closed(size_t bytes)
+{
+    return map_with_rights(NULL, round_up(bytes, os_page_bytes()), PROT_READ, MAP_NORESERVE);
 }
 
 static bool is_aligned(const void *start, size_t alignment)

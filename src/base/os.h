@@ -26,6 +26,10 @@ void *os_map_aligned(size_t bytes, size_t alignment, void *hint);
 /* Zeroed address space for a sparse table: pages exist once they are written. */
 void *os_reserve(size_t bytes);
 
+/* The same, to be read only: os_open what is to be written. The rest costs no memory, not even where
+ * the program locks all of its memory, or the kernel counts what could be written. */
+void *os_reserve_closed(size_t bytes);
+
 /* The first `bytes` of a file, to read. The file's own pages: should it shrink meanwhile, what lies
  * beyond its new end must not be touched. */
 void *os_map_file(int fd, size_t bytes);
@@ -64,9 +68,10 @@ bool os_resident_pages(const void *start, size_t bytes, uint8_t *pages);
  * tell. */
 bool os_resident_bytes(const void *start, size_t bytes, size_t *resident);
 
-/* The system's page size, and the memory this process could use at most: the lesser of physical
- * memory and RLIMIT_AS; 0 when unknown. */
+/* The system's page size; how much address space this process may have (RLIMIT_AS), 0 for any; and the
+ * memory it could use at most: the lesser of physical memory and that, 0 when unknown. */
 size_t os_page_bytes(void);
+size_t os_space_limit_bytes(void);
 size_t os_memory_limit_bytes(void);
 
 /* Processors this process may run on; where the system has more than it can tell, many. */

@@ -14,9 +14,13 @@ struct region {
     struct span *_Atomic spans[REGION_PAGES];
 };
 
+/* How far apart two of our addresses may lie. Programs ask for far more than they touch, and are
+ * given it, so memory is no measure; only a limit of the address space is. */
 enum { WINDOW_SHARE = 4 };
-#define WINDOW_MIN_BYTES     (64 * GiB)
-#define WINDOW_UNKNOWN_BYTES (1 * TiB)
+#define WINDOW_LIMITED_BYTES (64 * GiB)
+#define WINDOW_BYTES         (4 * TiB)
+#define WINDOW_MAX_BYTES     (128 * TiB)
+#define STRETCH_BYTES        (8 * GiB)
 
 static uint8_t no_codes[1];
 HPM_LINE_ALIGNED uint8_t *pagemap_codes = no_codes;
@@ -24,6 +28,11 @@ size_t pagemap_page_mask;
 
 static struct region *_Atomic *regions;
 static size_t region_mask;
+
+/* Which stretches of both tables may be written. */
+static struct {
+    _Atomic bool codes, regions;
+} open_stretches[WINDOW_MAX_BYTES / STRETCH_BYTES];
 
 /* All records there ever were: one that was dropped is in no slot. */
 static struct region *_Atomic known_regions;
@@ -33,13 +42,17 @@ static struct meta_pool region_pool = META_POOL_INITIAL(struct region);
 
 static size_t window_bytes(void)
 {
+    size_t window = os_space_limit_bytes() != 0 ? WINDOW_LIMITED_BYTES : WINDOW_BYTES;
     size_t limit = os_memory_limit_bytes();
-    if (limit == 0)
-        return WINDOW_UNKNOWN_BYTES;
-    size_t window = WINDOW_MIN_BYTES;
-    while (window / WINDOW_SHARE < limit)
+    while (window / WINDOW_SHARE < limit && window < WINDOW_MAX_BYTES)
         window *= 2;
     return window;
+}
+
+/* A stretch's slots fill a system page at least. */
+static size_t stretch_bytes(void)
+{
+    return max_size(STRETCH_BYTES, os_page_bytes() / sizeof(regions[0]) * REGION_BYTES);
 }
 
 /* The codes go in before the mask: whoever sees the mask sees the codes (a thread that races with
@@ -49,7 +62,7 @@ bool pagemap_init(void)
     size_t window = window_bytes();
     size_t pages = window >> HEAP_PAGE_SHIFT;
     size_t region_count = window >> REGION_SHIFT;
-    char *tables = meta_alloc_sparse(pages + region_count * sizeof(struct region *));
+    char *tables = meta_reserve(pages + region_count * sizeof(struct region *));
     if (tables == NULL)
         return false;
     regions = (struct region * _Atomic *)(void *)(tables + pages);
@@ -105,9 +118,19 @@ static bool fill_slot(struct region *_Atomic *slot, struct region *region)
     return true;
 }
 
+static bool open_stretch_of(uintptr_t address)
+{
+    size_t bytes = stretch_bytes(), window = (region_mask + 1) << REGION_SHIFT;
+    size_t number = (address & (window - 1)) / bytes;
+    size_t codes = bytes >> HEAP_PAGE_SHIFT, slots = bytes >> REGION_SHIFT;
+    return meta_open(&pagemap_codes[number * codes], codes, &open_stretches[number].codes) &&
+           meta_open((void *)&regions[number * slots], slots * sizeof(regions[0]),
+                     &open_stretches[number].regions);
+}
+
 static bool add_region(uintptr_t base)
 {
-    if (unlikely(regions == NULL))
+    if (unlikely(regions == NULL) || !open_stretch_of(base))
         return false;
     struct region *region = meta_pool_alloc(&region_pool);
     if (region == NULL)
@@ -256,9 +279,8 @@ __attribute__((no_sanitize("thread"))) unsigned pagemap_peek_kind(const void *ad
 {
     struct region *region = region_find((uintptr_t)address);
     size_t page = ((uintptr_t)address >> HEAP_PAGE_SHIFT) % REGION_PAGES;
-    *span = region == NULL
-                ? NULL
-                : atomic_load_explicit(&region->spans[page], memory_order_acquire);
+    *span =
+        region == NULL ? NULL : atomic_load_explicit(&region->spans[page], memory_order_acquire);
     if (*span == NULL || (const char *)address < (*span)->start ||
         (const char *)address >= span_limit(*span) || (*span)->kind == SPAN_UNUSED)
         return SPAN_FREE;

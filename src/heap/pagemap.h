@@ -3,10 +3,11 @@
  *   api  --address-->  pagemap  <--pages--  pageheap, central, large
  *
  * Classes are one flat array of bytes, indexed by the page number modulo the array's length, which
- * is four times what the machine's memory could fill: every address has an entry, mapped or not,
- * ours or not, so free needs one load and no test. Two of our regions never share an entry (the page
- * heap declines such a region); an address that is not ours can, and is then told apart by the exact
- * span when its list is checked.
+ * is 4 TiB of addresses, or four times what the machine's memory could fill: every address has an
+ * entry, mapped or not, ours or not, so free needs one load and no test. Two of our regions never
+ * share an entry (the page heap declines such a region); an address that is not ours can, and is then
+ * told apart by the exact span when its list is checked. The array can be read all over from the
+ * start; it is made writable 8 GiB of addresses at a time, where the heap comes to be.
  *
  * Entries are set before memory is handed out and cleared after it came back, so whoever holds a
  * pointer lawfully sees its entry.

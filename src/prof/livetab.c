@@ -3,7 +3,10 @@
 #include "base/lock.h"
 #include "prof/cost.h"
 
-enum { FIRST_BLOCK_SAMPLES = 64, BLOCK_COUNT = 19 };
+enum { FIRST_BLOCK_SAMPLES = 64, BLOCK_COUNT = 21 };
+static_assert(((size_t)FIRST_BLOCK_SAMPLES << BLOCK_COUNT) - FIRST_BLOCK_SAMPLES >=
+                  LIVE_SAMPLES_MAX,
+              "the blocks hold them all");
 
 /* Block b holds 64 << b samples: few blocks, little memory while there are few samples, and a
  * record never moves. */
@@ -102,7 +105,8 @@ void livetab_publish(struct sample *sample, struct site *site)
     atomic_store_explicit(&sample->site, site, memory_order_release);
 }
 
-/* A record that was used anew meanwhile gives one of the two, or of both: an age among thousands. */
+/* A record that was used anew meanwhile gives one of the two, or of both: an age among thousands.
+ */
 __attribute__((no_sanitize("thread"))) bool livetab_peek(uint32_t tag, struct sample *copy)
 {
     struct sample *sample = livetab_get(tag);

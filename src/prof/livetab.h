@@ -10,7 +10,8 @@
 #include "base/base.h"
 #include "prof/stacktab.h"
 
-#define LIVE_SAMPLES_MAX ((size_t)1 << 24)
+/* Those of 4 TiB at an interval of 64 KiB. */
+#define LIVE_SAMPLES_MAX ((size_t)1 << 26)
 
 struct sample {
     struct site *_Atomic site; // NULL: the record is free, or not filled in yet

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include "base/lock.h"
 #include "base/meta.h"
 #include "base/os.h"
 #include "heap/central.h"
@@ -206,6 +207,7 @@ static void collect_calls(struct hpm_stats *stats)
     stats->resident_calls = os_call_count(OS_CALL_RESIDENT);
     stats->wait_calls = os_call_count(OS_CALL_WAIT);
     stats->wake_calls = os_call_count(OS_CALL_WAKE);
+    stats->contended_locks = lock_contended_count();
 }
 
 void stats_collect(struct hpm_stats *stats)

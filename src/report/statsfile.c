@@ -87,6 +87,8 @@ static const struct number numbers[] = {
     {STATS(resident_calls), COUNTER, CALLS, "call=\"mincore\"", NULL},
     {STATS(wait_calls), COUNTER, CALLS, "call=\"futex_wait\"", NULL},
     {STATS(wake_calls), COUNTER, CALLS, "call=\"futex_wake\"", NULL},
+    {STATS(contended_locks), COUNTER, "hpmalloc_contended_locks_total", NULL,
+     "How often a lock of the library was another thread's when it was wanted."},
 };
 
 static const struct number class_numbers[] = {
@@ -191,11 +193,13 @@ static void print_costs(struct output *output, const struct hpm_stats *stats)
                  stats->sample_nanoseconds / 1000000000u,
                  stats->sample_nanoseconds % 1000000000u / 1000u, each,
                  stats->sample_metadata_bytes, stats->stacks);
-    output_print(output,
-                 "System calls: %lu mmap, %lu munmap, %lu mremap, %lu madvise, %lu mincore (for "
-                 "statistics), %lu futex wait, %lu futex wake\n",
-                 stats->map_calls, stats->unmap_calls, stats->remap_calls, stats->release_calls,
-                 stats->resident_calls, stats->wait_calls, stats->wake_calls);
+    output_print(
+        output,
+        "System calls: %lu mmap, %lu munmap, %lu mremap, %lu madvise, %lu mincore (for "
+        "statistics), %lu futex wait, %lu futex wake; %lu times a lock was held by another "
+        "thread\n",
+        stats->map_calls, stats->unmap_calls, stats->remap_calls, stats->release_calls,
+        stats->resident_calls, stats->wait_calls, stats->wake_calls, stats->contended_locks);
 }
 
 static void print_classes(struct output *output)

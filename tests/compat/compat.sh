@@ -95,6 +95,14 @@ interval=512k
 tried jemalloc profile '(6\.9.*|[78]|7\..*|8\.[0-4].*)MB'
 tried mimalloc '' ''
 
+builds_with_its_header()
+{
+    "$cc" -std=gnu11 -O2 -Wall -Wextra -fno-builtin "-I$top_srcdir/compat" -o "$work/names" \
+        "$top_srcdir/tests/compat/names_program.c" "-L$libs" -lhpmalloc_compat -lhpmalloc
+}
+check "the header of libhpmalloc_compat declares what its library has" builds_with_its_header
+check "every name of it does what the manual says" passes_linked "$work/names"
+
 last_profile_of_gperftools_is_at_exit()
 {
     passes env LD_PRELOAD="$compat" LD_LIBRARY_PATH="$libs" "$work/gperftools" &&

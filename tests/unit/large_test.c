@@ -160,3 +160,35 @@ TEST(large, a_limit_holds_for_blocks_with_a_mapping_of_their_own)
     CHECK_EQUAL(pageheap_used_bytes(), used);
     pageheap_set_limit(0);
 }
+
+/* As programs do that ask for the most they may ever need. The kernel refuses where it counts what
+ * could be written. */
+static size_t allocated_of(size_t blocks, size_t bytes)
+{
+    struct span **spans = calloc(blocks, sizeof(*spans));
+    size_t count = 0;
+    while (count < blocks && (spans[count] = alloc(bytes)) != NULL)
+        count++;
+    for (size_t i = 0; i < count; i++)
+        large_free(spans[i]);
+    free(spans);
+    return count;
+}
+
+static bool may_ask_for_more(void)
+{
+    int policy = 0;
+    FILE *file = fopen("/proc/sys/vm/overcommit_memory", "re");
+    bool is_told = file != NULL && fscanf(file, "%d", &policy) == 1;
+    if (file != NULL)
+        fclose(file);
+    return is_told && policy != 2 && os_space_limit_bytes() == 0;
+}
+
+TEST(large, far_more_can_be_asked_for_than_the_machine_has)
+{
+    if (!may_ask_for_more())
+        SKIP("RLIMIT_AS is set, or the kernel gives no more than there is");
+    CHECK_EQUAL(allocated_of(2000, GiB), 2000);
+    CHECK_EQUAL(allocated_of(8000, 30 * MiB), 8000);
+}

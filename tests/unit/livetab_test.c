@@ -75,3 +75,14 @@ TEST(livetab, threads_never_share_a_record)
     CHECK_EQUAL(spoiled, 0);
     CHECK_EQUAL(livetab_count(), 0);
 }
+
+/* Records that are only taken cost no memory, so the test can have as many as that heap. */
+TEST(livetab, a_tebibyte_sampled_each_64_kib_has_room)
+{
+    struct sample *sample;
+    size_t wanted = TiB / (64 * KiB) + 1, count = livetab_count();
+    while (count < wanted && livetab_alloc(&sample) != 0)
+        count++;
+    CHECK_EQUAL(count, wanted);
+    CHECK_EQUAL(livetab_count(), wanted);
+}

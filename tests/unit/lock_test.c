@@ -60,6 +60,7 @@ static void wait_ns(uint64_t ns)
 TEST(lock, a_waiting_thread_sleeps_and_is_woken)
 {
     uint64_t waits = os_call_count(OS_CALL_WAIT);
+    uint64_t contended = lock_contended_count();
     pthread_t thread;
     lock_acquire(&lock);
     pthread_create(&thread, NULL, wait_for_it, NULL);
@@ -70,6 +71,7 @@ TEST(lock, a_waiting_thread_sleeps_and_is_woken)
     lock_release(&lock);
     pthread_join(thread, NULL);
     CHECK(atomic_load(&has_passed));
+    CHECK_EQUAL(lock_contended_count() - contended, 1);
 }
 
 TEST(lock, trying_takes_a_free_one_only)

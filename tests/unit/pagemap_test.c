@@ -86,14 +86,17 @@ TEST(pagemap, two_regions_that_would_share_an_entry_are_not_both_taken)
     char *same_entry = start + window;
     CHECK_EQUAL(pagemap_code_of(same_entry), pagemap_code_of(start));
     CHECK(!pagemap_add_regions(same_entry, REGION_BYTES));
-    CHECK(!pagemap_add_regions(start, REGION_BYTES));
+    struct span span = span_at(start, 1);
+    pagemap_set_span(&span);
+    CHECK(pagemap_find(start) == &span);
 }
 
 TEST(pagemap, regions_refused_midway_leave_none_behind)
 {
     char *start = map_regions(4);
+    char *same_entries = start + ((pagemap_page_mask + 1) << HEAP_PAGE_SHIFT);
     pagemap_drop_regions(start, 3 * REGION_BYTES);
-    CHECK(!pagemap_add_regions(start, 4 * REGION_BYTES));
+    CHECK(!pagemap_add_regions(same_entries, 4 * REGION_BYTES));
     CHECK(pagemap_add_regions(start, 3 * REGION_BYTES));
 }
 

@@ -19,7 +19,8 @@ static const struct hpm_stats fake_stats = {.resident_bytes = 200000000,
                                             .sample_nanoseconds = 12003004005,
                                             .sample_interval_bytes = 524288,
                                             .map_calls = 11,
-                                            .wake_calls = 12};
+                                            .wake_calls = 12,
+                                            .contended_locks = 13};
 
 static char shown[1 << 16];
 
@@ -56,7 +57,8 @@ TEST(statsfile, prometheus_has_base_units_and_labels)
                "hpmalloc_heap_resident_bytes{part=\"live\"} 92999980\n"
                "# HELP hpmalloc_live_bytes "));
     CHECK(says("\nhpmalloc_system_calls_total{call=\"mmap\"} 11\n"));
-    CHECK(says("{call=\"futex_wake\"} 12\n# HELP hpmalloc_size_class_live_objects "));
+    CHECK(says("{call=\"futex_wake\"} 12\n# HELP hpmalloc_contended_locks_total "));
+    CHECK(says("hpmalloc_contended_locks_total 13\n# HELP hpmalloc_size_class_live_objects "));
     CHECK(says("\nhpmalloc_size_class_slabs{object_bytes=\"32768\"} 0\n"));
 }
 

@@ -41,7 +41,7 @@ static uint32_t map_mapping(struct merger *merger, struct model_mapping mapping)
 
 static uint64_t hash_function(const struct function *function)
 {
-    uint64_t hash = add_hash(function->name, function->system_name);
+    uint64_t hash = add_hash(add_hash(0, function->name), function->system_name);
     return add_hash(add_hash(hash, function->file), (uint64_t)function->start_line);
 }
 
@@ -190,16 +190,24 @@ static void add_sample(struct merger *merger, const struct sample *sample, const
     }
 }
 
+/* Known to be another than all that are there. */
+static void index_another(struct index *index, uint64_t hash, uint32_t number)
+{
+    while (index_add(index, hash, number) != number)
+        hash++;
+}
+
 /* What the sum holds already, so that it is found again. */
 static void index_sum(struct merger *merger)
 {
     struct profile *sum = merger->sum;
     for (size_t i = 0; i < sum->function_count; i++)
-        index_add(&merger->functions_by_hash, hash_function(&sum->functions[i]), (uint32_t)i);
+        index_another(&merger->functions_by_hash, hash_function(&sum->functions[i]), (uint32_t)i);
     for (size_t i = 0; i < sum->location_count; i++)
-        index_add(&merger->locations_by_hash, hash_location(sum, &sum->locations[i]), (uint32_t)i);
+        index_another(&merger->locations_by_hash, hash_location(sum, &sum->locations[i]),
+                      (uint32_t)i);
     for (size_t i = 0; i < sum->sample_count; i++)
-        index_add(&merger->samples_by_hash, hash_sample(sum, &sum->samples[i]), (uint32_t)i);
+        index_another(&merger->samples_by_hash, hash_sample(sum, &sum->samples[i]), (uint32_t)i);
 }
 
 static void map_all(struct merger *merger)
