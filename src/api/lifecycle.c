@@ -226,7 +226,8 @@ static void install_dump_signal(void)
 {
     int number = (int)option_number(OPTION_DUMP_SIGNAL);
     struct sigaction current;
-    if (number == 0 || os_has_raised_rights() || sigaction(number, NULL, &current) != 0 || current.sa_handler != SIG_DFL)
+    if (number == 0 || os_has_raised_rights() || sigaction(number, NULL, &current) != 0 ||
+        current.sa_handler != SIG_DFL)
         return;
     struct sigaction ours = {.sa_handler = on_dump_signal, .sa_flags = SA_RESTART | SA_ONSTACK};
     sigfillset(&ours.sa_mask);
