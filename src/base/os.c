@@ -2,7 +2,6 @@
 #include "base/os.h"
 
 #include <errno.h>
-#include <linux/futex.h>
 #include <pthread.h>
 #include <sched.h>
 #include <sys/auxv.h>
@@ -17,6 +16,9 @@
 #ifndef MADV_WIPEONFORK
 #define MADV_WIPEONFORK 18
 #endif
+
+/* As in <linux/futex.h>: the kernel's headers are no part of a C library's. */
+enum { FUTEX_WAIT_PRIVATE = 128, FUTEX_WAKE_PRIVATE = 129 };
 
 static counter calls[OS_CALL_COUNT];
 

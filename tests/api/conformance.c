@@ -9,8 +9,10 @@
 
 #include "tap.h"
 
-/* Tests look at blocks after a call that failed to take them, which compilers warn of. */
+/* Tests look at blocks after a call that failed to take them, which gcc warns of. */
+#ifndef __clang__
 #pragma GCC diagnostic ignored "-Wuse-after-free"
+#endif
 
 void cfree(void *block);
 void free_sized(void *block, size_t bytes);
