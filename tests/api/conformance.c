@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include <unistd.h>
 
+#include "api/glibc_names.h"
 #include "tap.h"
 
 /* Tests look at blocks after a call that failed to take them, which gcc warns of. */
