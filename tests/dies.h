@@ -27,14 +27,6 @@ static inline size_t tap_read_all(int fd, char *text, size_t size)
     return length;
 }
 
-/* An emulator's own word about a program that ends by a signal is not the program's. */
-static inline void tap_cut_emulator(char *said)
-{
-    char *word = strstr(said, "qemu: uncaught target signal");
-    if (word != NULL)
-        *word = '\0';
-}
-
 /* Runs in a child: its stderr is the pipe, its death leaves no core. */
 static inline void tap_run_to_death(int fd, void (*call)(void))
 {

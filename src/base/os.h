@@ -41,11 +41,13 @@ bool os_clear_in_children(void *start, size_t bytes);
 
 void os_unmap(void *start, size_t bytes);
 
-/* Gives the pages of a mapping back to the kernel; they read as zeroes afterwards. False when the
- * kernel refused, and then the contents are as they were. */
+/* Gives the pages of a mapping back to the kernel; the range reads as zeroes afterwards, and nothing
+ * beside it changes: a system page that is only in part in the range stays. False when the kernel
+ * refused, and then the contents are as they were. */
 bool os_release(void *start, size_t bytes);
 
-/* Takes the right to touch pages away, and gives it back. False: nothing changed. */
+/* Takes the right to touch pages away, and gives it back. False: nothing changed; it is so for a
+ * range that is not of whole system pages. */
 bool os_close(void *start, size_t bytes);
 bool os_open(void *start, size_t bytes);
 
@@ -67,6 +69,9 @@ bool os_resident_bytes(const void *start, size_t bytes, size_t *resident);
 /* The system's page size, and the memory this process could use at most: the lesser of physical
  * memory and RLIMIT_AS; 0 when unknown. */
 size_t os_page_bytes(void);
+#ifdef HPM_DEBUG
+void os_act_page_bytes(size_t bytes); // for tests: a system of larger pages than this one's
+#endif
 size_t os_memory_limit_bytes(void);
 
 /* Processors this process may run on; where the system has more than it can tell, many. */
