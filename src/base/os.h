@@ -70,7 +70,8 @@ bool os_resident_bytes(const void *start, size_t bytes, size_t *resident);
  * memory and RLIMIT_AS; 0 when unknown. */
 size_t os_page_bytes(void);
 #ifdef HPM_DEBUG
-void os_act_page_bytes(size_t bytes); // for tests: a system of larger pages than this one's
+/* For tests: a system of larger pages than this one has. 0: its own. */
+void os_act_page_bytes(size_t bytes);
 #endif
 size_t os_memory_limit_bytes(void);
 

@@ -282,7 +282,6 @@ enum { REQUEST_BYTES_MAX = 1280 };
 enum { REQUEST_BYTES_MAX = 1024 };
 #endif
 
-
 static void request_and_return(void)
 {
     dump_request("signal");
