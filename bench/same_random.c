@@ -12,7 +12,9 @@ FILE *fopen(const char *path, const char *mode)
     return next(strcmp(path, "/dev/urandom") == 0 ? "/dev/zero" : path, mode);
 }
 
+#ifdef __GLIBC__ // elsewhere it is the same function
 FILE *fopen64(const char *path, const char *mode)
 {
     return fopen(path, mode);
 }
+#endif

@@ -51,6 +51,7 @@ static inline void tap_check_dies(const char *file, int line, void (*call)(void)
     char said[1024], should_say[600];
     tap_read_all(ends[0], said, sizeof(said));
     close(ends[0]);
+    tap_cut_emulator(said);
     int status = 0;
     waitpid(child, &status, 0);
     if (!WIFSIGNALED(status) || WTERMSIG(status) != SIGABRT)

@@ -44,6 +44,20 @@ static struct {
         return;                                                                                    \
     } while (0)
 
+/* Whether qemu stands between the test and the kernel: it does not do all that a kernel does. */
+static inline bool tap_is_emulated(void)
+{
+    return getenv("EMULATED") != NULL;
+}
+
+/* Its own word about a program that ends by a signal is not the program's. */
+static inline void tap_cut_emulator(char *said)
+{
+    char *word = strstr(said, "qemu: uncaught target signal");
+    if (word != NULL)
+        *word = '\0';
+}
+
 static inline void tap_register(const char *room, const char *sentence, void (*run)(void))
 {
     if (tap.count == TAP_TESTS_MAX)

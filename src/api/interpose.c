@@ -26,16 +26,28 @@
 /* The next definition of the function `name` after ours, in a variable of its own. */
 #define NEXT(name)                                                                                 \
     ({                                                                                             \
-        static __typeof__(&name) _Atomic next;                                                     \
-        if (unlikely(next == NULL))                                                                \
-            next = (__typeof__(&name))dlsym(RTLD_NEXT, #name);                                     \
-        next;                                                                                      \
+        static _Atomic(__typeof__(&name)) next;                                                    \
+        __typeof__(&name) known = atomic_load_explicit(&next, memory_order_relaxed);               \
+        if (unlikely(known == NULL)) {                                                             \
+            known = (__typeof__(&name))dlsym(RTLD_NEXT, #name);                                    \
+            atomic_store_explicit(&next, known, memory_order_relaxed);                             \
+        }                                                                                          \
+        known;                                                                                     \
     })
+
+/* clang has neither attribute: its last calls are jumps wherever it optimizes, and it does not ask
+ * an alias to look like what it stands for. */
+#ifdef __clang__
+#define LEAVES_BY_JUMP
+#define LIKE(name)
+#else
+#define LEAVES_BY_JUMP __attribute__((optimize("O2", "omit-frame-pointer")))
+#define LIKE(name)     __attribute__((copy(name)))
+#endif
 
 #ifdef RTLD_DEEPBIND
 /* Leaves by a jump: the C library looks at the return address to learn whose search path counts. */
-HPM_EXPORT __attribute__((optimize("O2", "omit-frame-pointer"))) void *dlopen(const char *path,
-                                                                               int flags)
+HPM_EXPORT LEAVES_BY_JUMP void *dlopen(const char *path, int flags)
 {
     return NEXT(dlopen)(path, flags & ~RTLD_DEEPBIND);
 }
@@ -143,7 +155,7 @@ HPM_EXPORT sighandler_t signal(int number, sighandler_t handler)
     return set_handler(number, handler);
 }
 
-extern pid_t own_fork(void) __attribute__((alias("fork"), copy(fork), visibility("hidden")));
+extern pid_t own_fork(void) LIKE(fork) __attribute__((alias("fork"), visibility("hidden")));
 
 bool interpose_is_own_fork(pid_t (*seen)(void))
 {

@@ -69,6 +69,16 @@ HPM_INLINE uint64_t mix_bits(uint64_t x)
     return x ^ (x >> 31);
 }
 
+/* clang's way to say what gcc says. */
+#if defined(__has_feature)
+#if __has_feature(thread_sanitizer) && !defined(__SANITIZE_THREAD__)
+#define __SANITIZE_THREAD__ 1
+#endif
+#if __has_feature(address_sanitizer) && !defined(__SANITIZE_ADDRESS__)
+#define __SANITIZE_ADDRESS__ 1
+#endif
+#endif
+
 /* A word its owner (a thread, or who holds a lock) writes with plain stores and others may read:
  * they see some recent value. Under ThreadSanitizer both sides are declared atomic; elsewhere
  * the owner's side is a plain access, so that `count -= 1` stays one instruction. */

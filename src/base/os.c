@@ -2,9 +2,9 @@
 #include "base/os.h"
 
 #include <errno.h>
-#include <linux/futex.h>
 #include <pthread.h>
 #include <sched.h>
+#include <string.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -18,6 +18,9 @@
 #define MADV_WIPEONFORK 18
 #endif
 
+/* As in <linux/futex.h>: the kernel's headers are no part of a C library's. */
+enum { FUTEX_WAIT_PRIVATE = 128, FUTEX_WAKE_PRIVATE = 129 };
+
 static counter calls[OS_CALL_COUNT];
 
 static void count(enum os_call call)
@@ -25,9 +28,17 @@ static void count(enum os_call call)
     counter_add(&calls[call], 1);
 }
 
+static _Atomic size_t page_bytes;
+
+#ifdef HPM_DEBUG
+void os_act_page_bytes(size_t bytes)
+{
+    atomic_store_explicit(&page_bytes, bytes, memory_order_relaxed);
+}
+#endif
+
 size_t os_page_bytes(void)
 {
-    static _Atomic size_t page_bytes;
     size_t bytes = atomic_load_explicit(&page_bytes, memory_order_relaxed);
     if (likely(bytes != 0))
         return bytes;
@@ -171,7 +182,7 @@ bool os_map_shared(void *target, int fd, size_t offset, size_t bytes)
 static bool advise(void *start, size_t bytes, int advice)
 {
     int saved = errno;
-    bool done = madvise(start, bytes, advice) == 0;
+    bool done = madvise(start, round_up(bytes, os_page_bytes()), advice) == 0;
     errno = saved;
     return done;
 }
@@ -194,14 +205,29 @@ void os_unmap(void *start, size_t bytes)
     errno = saved;
 }
 
+/* The heap's pages may be smaller than the system's: the kernel would take whole ones, with what
+ * lies behind the end. The ends of the range that share one are cleared by hand. */
 bool os_release(void *start, size_t bytes)
 {
+    char *limit = (char *)start + bytes;
+    char *first = (char *)round_up((uintptr_t)start, os_page_bytes());
+    char *last = (char *)round_down((uintptr_t)limit, os_page_bytes());
+    if (first >= last) {
+        memset(start, 0, bytes);
+        return true;
+    }
     count(OS_CALL_RELEASE);
-    return advise(start, bytes, MADV_DONTNEED);
+    if (!advise(first, (size_t)(last - first), MADV_DONTNEED))
+        return false;
+    memset(start, 0, (size_t)(first - (char *)start));
+    memset(last, 0, (size_t)(limit - last));
+    return true;
 }
 
 static bool protect(void *start, size_t bytes, int rights)
 {
+    if (!is_aligned(start, os_page_bytes()) || bytes % os_page_bytes() != 0)
+        return false;
     int saved = errno;
     count(OS_CALL_PROTECT);
     bool done = mprotect(start, bytes, rights) == 0;

@@ -45,11 +45,13 @@ bool os_clear_in_children(void *start, size_t bytes);
 
 void os_unmap(void *start, size_t bytes);
 
-/* Gives the pages of a mapping back to the kernel; they read as zeroes afterwards. False when the
- * kernel refused, and then the contents are as they were. */
+/* Gives the pages of a mapping back to the kernel; the range reads as zeroes afterwards, and nothing
+ * beside it changes: a system page that is only in part in the range stays. False when the kernel
+ * refused, and then the contents are as they were. */
 bool os_release(void *start, size_t bytes);
 
-/* Takes the right to touch pages away, and gives it back. False: nothing changed. */
+/* Takes the right to touch pages away, and gives it back. False: nothing changed; it is so for a
+ * range that is not of whole system pages. */
 bool os_close(void *start, size_t bytes);
 bool os_open(void *start, size_t bytes);
 
@@ -73,6 +75,10 @@ bool os_resident_bytes(const void *start, size_t bytes, size_t *resident);
 size_t os_page_bytes(void);
 size_t os_space_limit_bytes(void);
 size_t os_memory_limit_bytes(void);
+#ifdef HPM_DEBUG
+/* For tests: a system of larger pages than this one has. 0: its own. */
+void os_act_page_bytes(size_t bytes);
+#endif
 
 /* Processors this process may run on; where the system has more than it can tell, many. */
 size_t os_cpu_count(void);

@@ -7,10 +7,13 @@
 #include <stdint.h>
 #include <unistd.h>
 
+#include "api/glibc_names.h"
 #include "tap.h"
 
-/* Tests look at blocks after a call that failed to take them, which compilers warn of. */
+/* Tests look at blocks after a call that failed to take them, which gcc warns of. */
+#ifndef __clang__
 #pragma GCC diagnostic ignored "-Wuse-after-free"
+#endif
 
 void cfree(void *block);
 void free_sized(void *block, size_t bytes);

@@ -10,6 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "api/glibc_names.h"
 #include "hpmalloc.h"
 #include "tap.h"
 

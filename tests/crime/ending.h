@@ -44,6 +44,7 @@ static inline struct ending commit(const char *name, const char *const *variable
     tap_read_all(errors[0], ending.said, sizeof(ending.said));
     close(out[0]);
     close(errors[0]);
+    tap_cut_emulator(ending.said);
     waitpid(child, &ending.status, 0);
     ending.address[strcspn(ending.address, "\n")] = '\0';
     return ending;

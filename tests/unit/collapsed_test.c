@@ -17,7 +17,11 @@ __attribute__((noinline)) static void one_caller(void)
 }
 
 /* A name that would be two frames and a value. */
+#ifdef __clang__ // puts the quotes itself
+void odd_caller(void) __asm__("odd;caller of 9");
+#else
 void odd_caller(void) __asm__("\"odd;caller of 9\"");
+#endif
 __attribute__((noinline)) void odd_caller(void)
 {
     __asm__ volatile("nop");

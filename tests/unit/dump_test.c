@@ -273,7 +273,14 @@ TEST(dump, a_cancelled_thread_ends_after_its_dump)
 
 /* Stacks of handlers may be small: a dump is run on one that is painted before. */
 enum { STACK_BYTES = 64 * 1024, PAINT = 0xa5 };
-static ucontext_t main_context, dump_context;
+
+/* A function of arm64 keeps more registers, and the least a handler's stack may be there, 5 KiB, is
+ * more than twice the 2 KiB of x86-64. */
+#if defined(__aarch64__)
+enum { REQUEST_BYTES_MAX = 1280 };
+#else
+enum { REQUEST_BYTES_MAX = 1024 };
+#endif
 
 static void request_and_return(void)
 {
@@ -283,6 +290,9 @@ static void request_and_return(void)
 static void only_return(void)
 {
 }
+
+#ifdef __GLIBC__
+static ucontext_t main_context, dump_context;
 
 static size_t stack_bytes_of(void (*function)(void))
 {
@@ -300,13 +310,21 @@ static size_t stack_bytes_of(void (*function)(void))
     return sizeof(stack) - untouched;
 }
 
-#if defined(__OPTIMIZE__) && !defined(__SANITIZE_ADDRESS__)
+#else // musl has no getcontext
+static size_t stack_bytes_of(void (*function)(void))
+{
+    function();
+    return 0;
+}
+#endif
+
+#if defined(__OPTIMIZE__) && !defined(__SANITIZE_ADDRESS__) && defined(__GLIBC__)
 enum { IS_STACK_MEASURABLE = 1 };
 #else
 enum { IS_STACK_MEASURABLE = 0 };
 #endif
 
-TEST(dump, a_request_needs_less_than_a_kibibyte_of_stack)
+TEST(dump, a_request_needs_little_stack)
 {
     if (!IS_STACK_MEASURABLE)
         SKIP("not as the library is compiled");
@@ -318,6 +336,6 @@ TEST(dump, a_request_needs_less_than_a_kibibyte_of_stack)
     end_listening();
     CHECK_EQUAL(count_files(), 8);
     printf("# %zu bytes\n", used);
-    CHECK(used < 1024);
+    CHECK(used < REQUEST_BYTES_MAX);
     remove_folder();
 }

@@ -58,12 +58,13 @@ static void wait_a_little(void)
     usleep(350000);
 }
 
+/* An emulator has one of its own. */
 static int count_threads(void)
 {
     glob_t found;
     int count = glob("/proc/self/task/*", 0, NULL, &found) == 0 ? (int)found.gl_pathc : 0;
     globfree(&found);
-    return count;
+    return count - tap_is_emulated();
 }
 
 TEST(keeper, no_thread_is_there_before_it_is_needed)
@@ -200,6 +201,8 @@ TEST(keeper, a_signal_is_answered_by_it_once_it_runs)
 
 TEST(keeper, it_blocks_every_signal_and_has_a_name)
 {
+    if (tap_is_emulated())
+        SKIP("the kernel tells of the emulator's own signals");
     char name[32] = "", mask[200] = "";
     BEGIN_KEEPING("HPMALLOC_DUMP_EVERY=1h");
     wait_a_little();

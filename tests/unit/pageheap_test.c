@@ -215,6 +215,41 @@ TEST(pageheap, released_memory_stays_mapped_and_reads_as_zeroes)
     CHECK_EQUAL(nonzero, 0);
 }
 
+static bool holds_only(const struct span *span, char value)
+{
+    const char *bytes = span->start;
+    for (size_t i = 0; i < span_bytes(span); i++)
+        if (bytes[i] != value)
+            return false;
+    return true;
+}
+
+/* Kernels of arm64 may have pages of 64 KiB, of which they take back whole ones only. */
+TEST(pageheap, where_the_systems_pages_are_larger_what_goes_back_spares_its_neighbours)
+{
+    static const size_t lengths[] = {8, 3, 13, 20, 5};
+    struct span *spans[array_count(lengths)];
+    os_act_page_bytes(64 * KiB);
+    soak();
+    pageheap_free(pageheap_alloc(REGION_PAGES, SPAN_LARGE, NULL));
+    for (size_t i = 0; i < array_count(lengths); i++) {
+        spans[i] = pageheap_alloc(lengths[i], SPAN_LARGE, NULL);
+        memset(spans[i]->start, (int)i + 1, span_bytes(spans[i]));
+    }
+    CHECK(!os_close(spans[1]->start, span_bytes(spans[1])));
+    char *second = spans[1]->start, *fourth = spans[3]->start;
+    pageheap_free(spans[1]);
+    pageheap_free(spans[3]);
+    pageheap_release(SIZE_MAX / 2);
+    for (size_t i = 0; i < array_count(lengths); i += 2)
+        CHECK(holds_only(spans[i], (char)(i + 1)));
+    for (size_t i = 0; i < lengths[1] * HEAP_PAGE_BYTES; i++)
+        CHECK(second[i] == 0);
+    for (size_t i = 0; i < lengths[3] * HEAP_PAGE_BYTES; i++)
+        CHECK(fourth[i] == 0);
+    os_act_page_bytes(0);
+}
+
 TEST(pageheap, release_gives_what_it_was_asked_for_and_at_most_a_region_more)
 {
     struct span *span = pageheap_alloc(20 * REGION_PAGES, SPAN_LARGE, NULL);

@@ -99,6 +99,7 @@ static const char *said_by(void (*call)(void))
     dup2(kept, STDERR_FILENO);
     ssize_t length = pread(fd, said, sizeof(said) - 1, 0);
     said[length > 0 ? length : 0] = '\0';
+    tap_cut_emulator(said);
     close(fd);
     close(kept);
     return said;

@@ -163,21 +163,21 @@ TEST(profile, running_totals_follow_every_sample_and_end_where_they_began)
 TEST(profile, the_peak_is_what_was_live_when_most_was)
 {
     /* More than any other test of this file keeps. */
-    enum { HUGE = 1 << 30 };
-    sample_tag early = record_here(HUGE, 1), late = record_there(HUGE + 16, 1);
+    enum { GREAT = 1 << 30 };
+    sample_tag early = record_here(GREAT, 1), late = record_there(GREAT + 16, 1);
     profile_forget(early);
-    sample_tag after = record_here(HUGE - 16, 1);
-    CHECK(row_of(HUGE).peak.objects == 1 && row_of(HUGE).inuse.objects == 0);
-    CHECK(row_of(HUGE + 16).peak.bytes == HUGE + 16);
-    CHECK(row_of(HUGE - 16).peak.objects == 0 && row_of(HUGE - 16).inuse.objects == 1);
+    sample_tag after = record_here(GREAT - 16, 1);
+    CHECK(row_of(GREAT).peak.objects == 1 && row_of(GREAT).inuse.objects == 0);
+    CHECK(row_of(GREAT + 16).peak.bytes == GREAT + 16);
+    CHECK(row_of(GREAT - 16).peak.objects == 0 && row_of(GREAT - 16).inuse.objects == 1);
     /* A new peak leaves out what is gone. */
-    sample_tag again = record_there(HUGE + 32, 1);
-    CHECK(row_of(HUGE).peak.samples == 0 && row_of(HUGE - 16).peak.objects == 1);
-    CHECK(row_of(HUGE + 32).peak.objects == 1);
+    sample_tag again = record_there(GREAT + 32, 1);
+    CHECK(row_of(GREAT).peak.samples == 0 && row_of(GREAT - 16).peak.objects == 1);
+    CHECK(row_of(GREAT + 32).peak.objects == 1);
     profile_forget(late);
     profile_forget(after);
     profile_forget(again);
-    CHECK(row_of(HUGE + 16).peak.objects == 1 && row_of(HUGE + 16).inuse.objects == 0);
+    CHECK(row_of(GREAT + 16).peak.objects == 1 && row_of(GREAT + 16).inuse.objects == 0);
 }
 
 enum { THREADS = 4, SNAPSHOTS = 200 };
