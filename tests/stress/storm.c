@@ -9,6 +9,7 @@
 #define _GNU_SOURCE
 #include "stress/oracle.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
@@ -18,6 +19,7 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 enum { PLAYERS = 4, FORKERS = 2, CHILD_STEPS = 400, CHILD_SECONDS = 100, STACK_BYTES = 256 << 10 };
@@ -256,6 +258,16 @@ static void start(void *(*run)(void *), void *argument)
         abort();
 }
 
+/* Signals do not shorten it: sleep() would leave out what is left of a second at each. */
+static void sleep_long(void)
+{
+    struct timespec end;
+    clock_gettime(CLOCK_MONOTONIC, &end);
+    end.tv_sec += seconds;
+    while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &end, NULL) == EINTR)
+        continue;
+}
+
 /* Players and dumps are still at work when the program ends. */
 int main(int count, char **arguments)
 {
@@ -272,8 +284,7 @@ int main(int count, char **arguments)
     start(ask_all_the_time, NULL);
     for (uintptr_t i = 0; i < FORKERS; i++)
         start(fork_all_the_time, (void *)i);
-    for (unsigned left = (unsigned)seconds; left > 0;)
-        left = sleep(left);
+    sleep_long();
     printf("storm: %ld children, %ld threads, %ld dumps, %ld answers\n", (long)children,
            (long)threads_begun, (long)dumps, (long)answers);
     fflush(stdout);

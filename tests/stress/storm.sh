@@ -20,7 +20,7 @@ check()
     shift 2
     checks=$((checks + 1))
     if said=$(timeout $((seconds + 200)) env "$@" "$storm" -s "$seconds" -r "$seed" -e "$end" 2>&1) &&
-        grep -qv ' 0 children' <<<"$said"; then
+        grep -q '^storm: [1-9]' <<<"$said"; then
         echo "ok $checks - $sentence"
     else
         echo "# ended with status $?; again: STORM_SEED=$seed $* storm -s $seconds -e $end"
