@@ -2,6 +2,8 @@
 
 import gzip
 
+UNNAMED = "?"  # stands for a location that has no function
+
 
 def number_at(data, at):
     value = shift = 0
@@ -72,7 +74,7 @@ class Profile:
         stack, values, object_bytes = [], [], 0
         for field, value in fields(message):
             if field == 1:
-                stack += [name for n in packed(value) for name in self.locations[n]]
+                stack += [name for n in packed(value) for name in self.locations[n] or [UNNAMED]]
             elif field == 2:
                 values += packed(value)
             elif field == 3:
