@@ -105,10 +105,11 @@ def is_one_line(done, status, *texts):
 
 
 def first_row(picture):
-    """(function, caller) below the heading."""
+    """(function, caller) below the heading, of the first stack that is not cut short."""
     lines = picture.splitlines()
     at = [i for i, line in enumerate(lines) if "function < caller" in line]
-    row = lines[at[0] + 1] if at and at[0] + 1 < len(lines) else ""
+    rows = [line for line in lines[at[0] + 1:] if "[truncated]" not in line] if at else []
+    row = rows[0] if rows else ""
     found = re.search(r"  (\w+) < (\w+)\s*$", row)
     return found.groups() if found else (row, "")
 
