@@ -135,6 +135,12 @@ static void check_object(const struct span *slab, size_t index)
         check_junk(start, bytes, record);
 }
 
+static void check_slab(const struct span *slab)
+{
+    for (size_t index = 0; index < sizeclass_table[slab->class].slab_objects; index++)
+        check_object(slab, index);
+}
+
 static struct hardened_record *alloc_records_locked(unsigned class)
 {
     struct hardened_record **spare = &heap.classes[class].spare_records, *records = *spare;
@@ -238,8 +244,7 @@ static void give_back_locked(struct span *slab)
     struct list *partial = &heap.classes[slab->class].partial;
     if (!slab_is_empty(slab) || partial->next == partial->previous)
         return;
-    for (size_t index = 0; index < sizeclass_table[slab->class].slab_objects; index++)
-        check_object(slab, index);
+    check_slab(slab);
     list_take(&slab->link);
     free_records_locked(slab->class, slab->records);
     heap.classes[slab->class].stats.slab_count--;
@@ -373,11 +378,8 @@ void hardened_free_large(struct span *span)
 
 static void check_slabs_locked(struct list *slabs)
 {
-    list_walk (node, slabs) {
-        const struct span *slab = list_entry(node, struct span, link);
-        for (size_t index = 0; index < sizeclass_table[slab->class].slab_objects; index++)
-            check_object(slab, index);
-    }
+    list_walk (node, slabs)
+        check_slab(list_entry(node, struct span, link));
 }
 
 void hardened_check_all(void)
