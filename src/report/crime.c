@@ -17,32 +17,16 @@ static struct lock lock = LOCK_INITIAL(LOCK_CRIME);
 static struct output output;
 static uintptr_t addresses[FRAMES_MAX];
 
-static void put_frame(const struct symbol_table *table, uintptr_t return_address)
-{
-    uintptr_t address = frames_call_address(return_address);
-    const struct symbol *symbol = symbols_find(table, address);
-    if (symbol != NULL && symbol->name != NULL) {
-        output_print(&output, "        %.*s", (int)symbols_name_length(symbol->name), symbol->name);
-        if (symbol->start != 0)
-            output_print(&output, "+0x%lx", address - symbol->start);
-        output_text(&output, "\n");
-    } else if (symbol != NULL && symbol->mapping != MAPPING_NONE) {
-        const struct mapping *mapping = &table->mappings[symbol->mapping];
-        output_print(&output, "        0x%lx (%.900s+0x%lx)\n", address, mapping->path,
-                     address - mapping->start + mapping->file_offset);
-    } else {
-        output_print(&output, "        0x%lx\n", address);
-    }
-}
-
 static void put_stacks(const struct symbol_table *table, const struct crime_stack *stacks,
                        size_t count)
 {
     for (size_t i = 0; i < count; i++) {
         if (stacks[i].depth != 0)
             output_print(&output, "    %s\n", stacks[i].title);
-        for (size_t frame = 0; frame < stacks[i].depth; frame++)
-            put_frame(table, stacks[i].frames[frame]);
+        for (size_t frame = 0; frame < stacks[i].depth; frame++) {
+            uintptr_t address = frames_call_address(stacks[i].frames[frame]);
+            frames_put_line(&output, table, symbols_find(table, address), address);
+        }
     }
 }
 

@@ -117,6 +117,24 @@ bool frames_resolve(struct symbol_table *table, const struct snapshot *snapshot,
     return done;
 }
 
+void frames_put_line(struct output *output, const struct symbol_table *table,
+                     const struct symbol *symbol, uintptr_t address)
+{
+    output_text(output, "        ");
+    if (symbol != NULL && symbol->name != NULL) {
+        output_write(output, symbol->name, symbols_name_length(symbol->name));
+        output_text(output, "+0x");
+        output_hex(output, address - symbol->start, 1);
+        output_text(output, "\n");
+    } else if (symbol != NULL && symbol->mapping != MAPPING_NONE) {
+        const struct mapping *mapping = &table->mappings[symbol->mapping];
+        output_print(output, "0x%lx (%.900s+0x%lx)\n", address, mapping->path,
+                     address - mapping->start + mapping->file_offset);
+    } else {
+        output_print(output, "0x%lx\n", address);
+    }
+}
+
 bool frames_write_names(int fd, const struct symbol_table *table)
 {
     static struct output output;

@@ -27,6 +27,12 @@ bool frames_resolve(struct symbol_table *table, const struct snapshot *snapshot,
  * remembered: most frames are in many stacks. The memory lasts until the next frames_resolve. */
 const struct symbol *frames_find(const struct symbol_table *table, uintptr_t return_address);
 
+/* An address in a line of its own, indented: the function that the symbol, if there is one, names,
+ * or the place in its file. */
+struct output;
+void frames_put_line(struct output *output, const struct symbol_table *table,
+                     const struct symbol *symbol, uintptr_t address);
+
 /* The same functions as a pattern for readers that cut them off, and as a question. */
 extern const char frames_entry_pattern[];
 bool frames_is_entry_point(const char *name);

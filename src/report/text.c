@@ -115,29 +115,6 @@ static void put_cuts(void)
     }
 }
 
-static void put_known_frame(const struct symbol *symbol, uintptr_t return_address)
-{
-    output_text(&text.output, "        ");
-    output_write(&text.output, symbol->name, symbols_name_length(symbol->name));
-    output_text(&text.output, "+0x");
-    output_hex(&text.output, return_address - symbol->start, 1);
-    output_text(&text.output, "\n");
-}
-
-static void put_frame(uintptr_t return_address)
-{
-    const struct symbol *symbol = frames_find(text.table, return_address);
-    if (symbol != NULL && symbol->name != NULL) {
-        put_known_frame(symbol, return_address);
-    } else if (symbol != NULL && symbol->mapping != MAPPING_NONE) {
-        const struct mapping *mapping = &text.table->mappings[symbol->mapping];
-        output_print(&text.output, "        0x%lx (%.900s+0x%lx)\n", return_address, mapping->path,
-                     return_address - mapping->start + mapping->file_offset);
-    } else {
-        output_print(&text.output, "        0x%lx\n", return_address);
-    }
-}
-
 static void put_stack(const struct stack *stack)
 {
     if (stack == NULL) {
@@ -145,7 +122,8 @@ static void put_stack(const struct stack *stack)
         return;
     }
     for (size_t i = frames_own_count(stack, text.table); i < stack->depth; i++)
-        put_frame(stack->frames[i]);
+        frames_put_line(&text.output, text.table, frames_find(text.table, stack->frames[i]),
+                        stack->frames[i]);
     if (stack->end != STACK_WHOLE)
         output_text(&text.output, "        " FRAME_TRUNCATED "\n");
 }
