@@ -1,4 +1,27 @@
-"""What tests in Python say: a line of TAP for each sentence, with what speaks against it before it."""
+"""What tests in Python say: a line of TAP for each sentence, with what speaks against it before it.
+And what they ask: where it is not so, an AssertionError says what was."""
+
+import time
+
+
+def equal(is_, should_be, *said):
+    if is_ != should_be:
+        raise AssertionError(" ".join(["%r is not %r" % (is_, should_be), *map(str, said)]))
+
+
+def holds(condition, *said):
+    if not condition:
+        raise AssertionError(" ".join(map(str, said)) or "it does not hold")
+
+
+def soon(condition, seconds=10.0, pause=0.02):
+    """Whether it comes true in that time."""
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            return False
+        time.sleep(pause)
+    return True
 
 
 class Reporter:

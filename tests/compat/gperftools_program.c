@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "expect.h"
+
 /* Linked, as its headers would have it: -DWEAK= */
 #ifndef WEAK
 #define WEAK __attribute__((weak))
@@ -26,14 +28,6 @@ extern size_t MallocExtension_GetAllocatedSize(const void *p) WEAK;
 enum { BLOCKS = 8000, BLOCK_BYTES = 1000 };
 
 static void *volatile kept[BLOCKS];
-
-#define EXPECT(condition)                                                                          \
-    do {                                                                                           \
-        if (!(condition)) {                                                                        \
-            printf("line %d: not so: %s\n", __LINE__, #condition);                                 \
-            exit(1);                                                                               \
-        }                                                                                          \
-    } while (0)
 
 __attribute__((noinline)) static void hoard(void)
 {

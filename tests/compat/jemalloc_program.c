@@ -10,6 +10,8 @@
 #include <string.h>
 #include <sys/types.h>
 
+#include "expect.h"
+
 /* Linked, as its headers would have it: -DWEAK= */
 #ifndef WEAK
 #define WEAK __attribute__((weak))
@@ -38,14 +40,6 @@ extern int je_mallctl(const char *name, void *oldp, size_t *oldlenp, void *newp,
 enum { BLOCKS = 8000, BLOCK_BYTES = 1000 };
 
 static void *volatile kept[BLOCKS];
-
-#define EXPECT(condition)                                                                          \
-    do {                                                                                           \
-        if (!(condition)) {                                                                        \
-            printf("line %d: not so: %s\n", __LINE__, #condition);                                 \
-            exit(1);                                                                               \
-        }                                                                                          \
-    } while (0)
 
 __attribute__((noinline)) static void hoard(void)
 {

@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "expect.h"
+
 /* Linked, as its headers would have it: -DWEAK= */
 #ifndef WEAK
 #define WEAK __attribute__((weak))
@@ -31,14 +33,6 @@ extern size_t mi_good_size(size_t size) WEAK;
 extern void mi_collect(bool force) WEAK;
 extern void mi_stats_print_out(void (*out)(const char *, void *), void *arg) WEAK;
 extern int mi_version(void) WEAK;
-
-#define EXPECT(condition)                                                                          \
-    do {                                                                                           \
-        if (!(condition)) {                                                                        \
-            printf("line %d: not so: %s\n", __LINE__, #condition);                                 \
-            exit(1);                                                                               \
-        }                                                                                          \
-    } while (0)
 
 static volatile size_t impossible = SIZE_MAX / 2;
 

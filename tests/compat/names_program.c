@@ -7,13 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define EXPECT(condition)                                                                          \
-    do {                                                                                           \
-        if (!(condition)) {                                                                        \
-            printf("line %d: not so: %s\n", __LINE__, #condition);                                 \
-            exit(1);                                                                               \
-        }                                                                                          \
-    } while (0)
+#include "expect.h"
 
 enum { BYTES = 1000, ALIGNMENT = 256 };
 

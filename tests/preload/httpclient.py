@@ -14,7 +14,8 @@ BUILD = os.path.abspath(os.environ.get("top_builddir", "."))
 LIBRARY = os.path.join(BUILD, ".libs", "libhpmalloc.so")
 TOKEN = "a-token-of-24-characters"
 
-sys.path.insert(0, os.path.join(SOURCE, "tests", "prof"))
+sys.path[:0] = [os.path.join(SOURCE, "tests", folder) for folder in ("", "prof")]
+from tap import equal, holds, soon
 
 # Clients must not run under the library themselves.
 os.environ.pop("LD_PRELOAD", None)
@@ -67,25 +68,6 @@ def run_all(tests):
     print("1..%d" % test_count)
     shutil.rmtree(work, ignore_errors=True)
     return fail_count != 0
-
-
-def equal(is_, should_be):
-    if is_ != should_be:
-        raise AssertionError("%r is not %r" % (is_, should_be))
-
-
-def holds(condition, *said):
-    if not condition:
-        raise AssertionError(" ".join(map(str, said)) or "it does not hold")
-
-
-def soon(condition, seconds=5.0):
-    end = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.02)
-    return True
 
 
 def token_file(content=TOKEN + "\n", mode=0o600, name="token"):

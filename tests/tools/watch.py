@@ -18,6 +18,7 @@ import time
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 import tap  # noqa: E402
+from tap import equal, holds, soon  # noqa: E402
 
 BUILD = os.path.abspath(os.environ.get("top_builddir", "."))
 SOURCE = os.path.abspath(os.environ.get("top_srcdir", "."))
@@ -36,25 +37,6 @@ os.makedirs(os.path.join(work, "tmp"))
 os.environ["TMPDIR"] = os.path.join(work, "tmp")
 PROGRAM = os.path.join(work, "watched")
 children = []
-
-
-def equal(is_, should_be, *said):
-    if is_ != should_be:
-        raise AssertionError("%r is not %r %s" % (is_, should_be, " ".join(map(str, said))))
-
-
-def holds(condition, *said):
-    if not condition:
-        raise AssertionError(" ".join(map(str, said)) or "it does not hold")
-
-
-def soon(condition, seconds=10.0):
-    end = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.05)
-    return True
 
 
 class Watched:
