@@ -224,6 +224,24 @@ bool os_release(void *start, size_t bytes)
     return true;
 }
 
+/* Asked to punch a hole into a file the kernel refuses: with EACCES where a file is mapped privately,
+ * with EINVAL where there is none (madvise(2)). It is asked for the answer only. */
+static bool is_private_file(void *start, size_t bytes)
+{
+    int saved = errno;
+    bool is_refused = madvise(start, bytes, MADV_REMOVE) != 0 && errno == EACCES;
+    errno = saved;
+    return is_refused;
+}
+
+void os_forget_file(void *start, size_t bytes)
+{
+    char *first = (char *)round_up((uintptr_t)start, os_page_bytes());
+    char *last = (char *)round_down((uintptr_t)start + bytes, os_page_bytes());
+    if (first < last && is_private_file(first, (size_t)(last - first)))
+        advise(first, (size_t)(last - first), MADV_DONTNEED);
+}
+
 static bool protect(void *start, size_t bytes, int rights)
 {
     if (!is_aligned(start, os_page_bytes()) || bytes % os_page_bytes() != 0)

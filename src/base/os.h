@@ -50,6 +50,11 @@ void os_unmap(void *start, size_t bytes);
  * refused, and then the contents are as they were. */
 bool os_release(void *start, size_t bytes);
 
+/* Takes the pages of a file that was mapped privately, to be read, out of this process's memory; they
+ * come again when they are next touched. Nothing is done where memory that is no file's has taken its
+ * place since. Not for shared mappings. */
+void os_forget_file(void *start, size_t bytes);
+
 /* Takes the right to touch pages away, and gives it back. False: nothing changed; it is so for a
  * range that is not of whole system pages. */
 bool os_close(void *start, size_t bytes);

@@ -45,6 +45,29 @@ const struct loaded_object *objects_find(uintptr_t address)
     return address < object->limit ? object : NULL;
 }
 
+void objects_note_read(const struct loaded_object *object)
+{
+    loaded.objects[object - loaded.objects].is_read = true;
+}
+
+/* From the table on: .eh_frame lies behind it, as linkers put it. */
+static void forget_table(const struct loaded_object *object)
+{
+    if (object->copy != NULL)
+        os_forget_file((void *)(uintptr_t)object->copy, object->copy_bytes);
+    else if (object->table != 0 && object->is_constant)
+        os_forget_file((void *)object->table, object->readable_limit - object->table);
+}
+
+void objects_forget_tables(void)
+{
+    for (size_t i = 0; i < loaded.count; i++) {
+        if (loaded.objects[i].is_read)
+            forget_table(&loaded.objects[i]);
+        loaded.objects[i].is_read = false;
+    }
+}
+
 HPM_EARLY static bool insert(const struct loaded_object *object)
 {
     if (loaded.count == OBJECTS_MAX || object->limit <= object->start)
@@ -77,6 +100,7 @@ HPM_EARLY static void find_table(struct loaded_object *object, uintptr_t bias,
         object->table = bias + table->p_vaddr;
         object->readable_start = bias + segments[i].p_vaddr;
         object->readable_limit = object->readable_start + segments[i].p_filesz;
+        object->is_constant = segments[i].p_flags == PF_R;
     }
 }
 

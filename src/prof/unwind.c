@@ -507,7 +507,7 @@ static HPM_NOINLINE struct stepped step_slow(struct cursor cursor)
     return (struct stepped){cursor, outcome};
 }
 
-size_t unwind_walk(uintptr_t *frames, size_t max, enum stack_end *end)
+HPM_INLINE size_t walk(uintptr_t *frames, size_t max, enum stack_end *end)
 {
     struct cursor cursor;
     capture(&cursor);
@@ -532,6 +532,13 @@ size_t unwind_walk(uintptr_t *frames, size_t max, enum stack_end *end)
         if (unlikely(is_own(cursor.code)) && count <= OWN_FRAMES_MAX)
             count = 0;
     }
+}
+
+size_t unwind_walk(uintptr_t *frames, size_t max, enum stack_end *end)
+{
+    size_t count = walk(frames, max, end);
+    unwind_cache_settle();
+    return count;
 }
 
 HPM_EARLY void unwind_init(void)

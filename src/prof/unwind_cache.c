@@ -5,7 +5,9 @@
 #include "base/sort.h"
 
 struct unwind_cache_entry unwind_cache_entries[1 << UNWIND_CACHE_BITS];
+_Atomic uint64_t unwind_cache_mask = UNWIND_CACHE_FIRST_ENTRIES - 1;
 _Atomic uint64_t unwind_cache_generation;
+_Atomic bool unwind_cache_has_read;
 static _Atomic bool has_unloaded;
 static struct lock cache_lock = LOCK_INITIAL(LOCK_UNWIND);
 
@@ -78,6 +80,12 @@ static uintptr_t record_in_locked(const struct loaded_object *object, uintptr_t 
     return object->frames != 0 ? find_record_locked(object, address) : 0;
 }
 
+static void note_read_locked(const struct loaded_object *object)
+{
+    objects_note_read(object);
+    atomic_store_explicit(&unwind_cache_has_read, true, memory_order_relaxed);
+}
+
 /* After something was unloaded, another object may lie where one is known. What is found right
  * after a look at the mappings is remembered even when it is nothing. */
 static struct step find_step_locked(uintptr_t address, bool *is_final)
@@ -92,7 +100,17 @@ static struct step find_step_locked(uintptr_t address, bool *is_final)
     }
     if (object == NULL)
         return (struct step){.kind = STEP_UNKNOWN};
+    note_read_locked(object);
     return unwind_cfi_step_at(object, record_in_locked(object, address), address);
+}
+
+/* What was remembered by then is looked up once more. */
+static void count_entry_locked(void)
+{
+    static unsigned count;
+    if (++count == UNWIND_CACHE_FIRST_ENTRIES / 2)
+        atomic_store_explicit(&unwind_cache_mask, ((uint64_t)1 << UNWIND_CACHE_BITS) - 1,
+                              memory_order_relaxed);
 }
 
 static HPM_NOINLINE struct step get_slow(uintptr_t address)
@@ -101,6 +119,7 @@ static HPM_NOINLINE struct step get_slow(uintptr_t address)
     lock_acquire(&cache_lock);
     uint64_t now = atomic_load_explicit(&unwind_cache_generation, memory_order_relaxed);
     struct step step = find_step_locked(address, &is_final);
+    count_entry_locked();
     lock_release(&cache_lock);
     if (is_final) {
         struct unwind_cache_entry *entry = unwind_cache_entry_of(address);
@@ -122,10 +141,27 @@ struct kept_register unwind_cache_kept(uintptr_t address, unsigned number)
     struct kept_register kept = {.is_known = false};
     lock_acquire(&cache_lock);
     const struct loaded_object *object = objects_find(address);
-    if (object != NULL)
+    if (object != NULL) {
+        note_read_locked(object);
         kept = unwind_cfi_kept_at(object, record_in_locked(object, address), address, number);
+    }
     lock_release(&cache_lock);
     return kept;
+}
+
+/* At first after each walk, for what small programs need is found by then; later after each 16th. */
+void unwind_cache_settle_slow(void)
+{
+    enum { WALKS_PER_GIVING = 16 };
+    static unsigned walks, given;
+    lock_acquire(&cache_lock);
+    atomic_store_explicit(&unwind_cache_has_read, false, memory_order_relaxed);
+    walks++;
+    if (walks - given > min_size(walks / WALKS_PER_GIVING, WALKS_PER_GIVING - 1)) {
+        given = walks;
+        objects_forget_tables();
+    }
+    lock_release(&cache_lock);
 }
 
 HPM_EARLY void unwind_cache_init(void)

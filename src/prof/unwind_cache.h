@@ -12,7 +12,8 @@
 
 #include "prof/unwind_cfi.h"
 
-enum { UNWIND_CACHE_BITS = 12 };
+/* A small program needs few entries, and they lie in one page of the kernel's. */
+enum { UNWIND_CACHE_BITS = 12, UNWIND_CACHE_FIRST_ENTRIES = 256 };
 
 struct unwind_cache_entry {
     _Atomic uint64_t step;
@@ -20,6 +21,7 @@ struct unwind_cache_entry {
 };
 
 extern HPM_HIDDEN struct unwind_cache_entry unwind_cache_entries[1 << UNWIND_CACHE_BITS];
+extern HPM_HIDDEN _Atomic uint64_t unwind_cache_mask; // number of entries in use - 1
 extern HPM_HIDDEN _Atomic uint64_t unwind_cache_generation; // steps of 2^48: apart from any address
 
 /* At start, before other threads allocate. May take the loader's lock: called by the constructor. */
@@ -27,7 +29,8 @@ void unwind_cache_init(void);
 
 HPM_INLINE struct unwind_cache_entry *unwind_cache_entry_of(uintptr_t address)
 {
-    return &unwind_cache_entries[(address * 0x9e3779b97f4a7c15u) >> (64 - UNWIND_CACHE_BITS)];
+    uint64_t mask = atomic_load_explicit(&unwind_cache_mask, memory_order_relaxed);
+    return &unwind_cache_entries[(address * 0x9e3779b97f4a7c15u) >> (64 - UNWIND_CACHE_BITS) & mask];
 }
 
 /* The step as one word. False: it is not remembered. */
@@ -51,6 +54,16 @@ struct step unwind_cache_get(uintptr_t address);
 
 /* Not remembered: a microsecond. */
 struct kept_register unwind_cache_kept(uintptr_t address, unsigned number);
+
+/* After a walk: the tables are read seldom, and need not stay in memory. */
+extern HPM_HIDDEN _Atomic bool unwind_cache_has_read;
+void unwind_cache_settle_slow(void);
+
+HPM_INLINE void unwind_cache_settle(void)
+{
+    if (unlikely(atomic_load_explicit(&unwind_cache_has_read, memory_order_relaxed)))
+        unwind_cache_settle_slow();
+}
 
 /* Before an object is unloaded, and after: what is remembered is void. Not for handlers. */
 void unwind_cache_prepare_unload(void);
