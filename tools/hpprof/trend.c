@@ -185,7 +185,8 @@ static double steepest_growth(const struct moment *moments, size_t count)
 
 /* Whether what came last falls behind the pace until then, and not by chance, nor because it comes
  * in lumps. */
-static bool has_slowed(const struct moment *moments, size_t count, size_t late_count, double share)
+static bool has_slowed(const struct moment *moments, size_t count, size_t late_count, double share,
+                       double errors)
 {
     const struct moment *late = moments + count - late_count;
     double expected = kept_expected(moments, count, count - late_count);
@@ -193,13 +194,14 @@ static bool has_slowed(const struct moment *moments, size_t count, size_t late_c
     double error =
         fmax(expected_error(moments, count, expected), change_error(late, &moments[count - 1]));
     error = fmax(error, 0.4 * steepest_growth(moments, count));
-    return expected > 0 && growth < share * expected && expected - growth > 2.8 * error;
+    return expected > 0 && growth < share * expected && expected - growth > errors * error;
 }
 
+/* Surer than one look needs, for it looks at several parts. */
 static bool has_stopped(const struct moment *moments, size_t count)
 {
     for (size_t late = max_size(2, count / 3); late <= count / 2 + 1; late++) {
-        if (has_slowed(moments, count, late, 0.2))
+        if (has_slowed(moments, count, late, 0.2, 3.4))
             return true;
     }
     return false;
@@ -213,7 +215,7 @@ static bool grows_to_the_end(const struct moment *moments, size_t count, struct 
     double growth = moments[count - 1].value - late->value;
     return sure_above(&moments[count - 1], late, 1.5) > 0 &&
            growth > 0.4 * all.slope * span_of(late, late_count) &&
-           !has_slowed(moments, count, max_size(2, count / 4 + 1), 0.3);
+           !has_slowed(moments, count, max_size(2, count / 4 + 1), 0.3, 2.8);
 }
 
 static void put_slope(char *text, size_t size, struct line line)
@@ -244,6 +246,9 @@ static void say_leak(struct trend *trend, const struct moment *moments, size_t c
                  "; %.0f %% of what was allocated meanwhile was never freed", 100 * (1 - freed));
 }
 
+#define NOT_STEADILY                                                                               \
+    "it grows, but not steadily to the end: longer, or more snapshots would tell"
+
 static void say_rising(struct trend *trend, const struct moment *moments, size_t count,
                        struct line line)
 {
@@ -259,9 +264,7 @@ static void say_rising(struct trend *trend, const struct moment *moments, size_t
             say_leak(trend, moments, count, line);
     } else {
         trend->verdict = VERDICT_GROWING;
-        strcpy(trend->reason, is_fallen ? "it grows, but falls in between"
-                                        : "it grows, but not steadily to the end: longer, or more "
-                                          "snapshots would tell");
+        strcpy(trend->reason, is_fallen ? "it grows, but falls in between" : NOT_STEADILY);
     }
 }
 
@@ -269,21 +272,24 @@ static void say_steady(struct trend *trend, const struct moment *moments, size_t
 {
     const struct moment *most = most_of(moments, count), *least = least_of(moments, count);
     double fall = deepest_fall(moments, count);
+    double growth = moments[count - 1].value - moments[0].value;
+    bool has_grown = sure_above(&moments[count - 1], moments, TREND_SURE) > 0;
     char high[UNITS_TEXT_MAX], low[UNITS_TEXT_MAX];
     if (fall > 0.3 * most->value) {
         trend->verdict = VERDICT_PEAK;
         snprintf(trend->reason, TREND_REASON_MAX,
                  "it rises to %s and falls again to %s: the baseline does not rise",
                  units_bytes(high, most->value), units_bytes(low, least->value));
-    } else if (moments[count - 1].value - moments[0].value > 0.5 * most->value &&
-               !has_stopped(moments, count)) {
+    } else if (growth > 0.5 * most->value && has_grown && !has_stopped(moments, count)) {
+        trend->verdict = VERDICT_GROWING;
+        strcpy(trend->reason, NOT_STEADILY);
+    } else if (growth > 0.5 * most->value && !has_stopped(moments, count)) {
         strcpy(trend->reason, "it may be growing, but that could be chance: a denser sampling "
                               "interval, or more snapshots would tell");
     } else if (most->value < 4 * most->grain) {
         strcpy(trend->reason, "too few samples: a denser sampling interval would tell");
     } else {
         trend->verdict = VERDICT_PLATEAU;
-        bool has_grown = sure_above(&moments[count - 1], moments, TREND_SURE) > 0;
         strcpy(trend->reason, has_grown ? "it grew, and has stopped growing" : "it stays level");
     }
 }
