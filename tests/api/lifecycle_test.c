@@ -297,6 +297,8 @@ TEST(lifecycle, ten_thousand_threads_leave_nothing_behind)
 }
 
 #ifdef PLUGIN_PATH
+enum { OPENINGS = 200 };
+
 /* What a plugin allocates the program frees, and the other way round, its whole life through. */
 TEST(lifecycle, an_opened_library_uses_the_same_heap)
 {
@@ -319,6 +321,57 @@ TEST(lifecycle, an_opened_library_uses_the_same_heap)
         dlclose(plugin);
         free(block);
     }
+    CHECK(use_malloc());
+}
+
+/* Each loads a file of its own, so that each time is a first time, with constructors, and a last. */
+static void *open_and_close(void *path)
+{
+    size_t fine = 0;
+    char *block = NULL;
+    for (int i = 0; i < OPENINGS; i++) {
+        void *plugin = dlopen(path, RTLD_NOW);
+        if (plugin == NULL)
+            break;
+        char *(*get_early)(void) = (char *(*)(void))dlsym(plugin, "plugin_get_early");
+        char *(*allocate)(size_t) = (char *(*)(size_t))dlsym(plugin, "plugin_allocate");
+        fine += strcmp(get_early(), "from the plugin's constructor") == 0;
+        free(block);
+        block = memset(allocate(3000), 1, 3000);
+        dlclose(plugin);
+    }
+    free(block);
+    return (void *)fine;
+}
+
+static void copy_file(const char *from, const char *to)
+{
+    char command[1000];
+    snprintf(command, sizeof(command), "cp '%s' '%s'", from, to);
+    if (system(command) != 0)
+        tap_fail(__FILE__, __LINE__, "%s failed", command);
+}
+
+TEST(lifecycle, libraries_that_allocate_in_constructors_come_and_go_in_eight_threads)
+{
+    enum { THREADS = 8 };
+    char folder[] = "/tmp/hpmalloc-plugins-XXXXXX", paths[THREADS][100];
+    pthread_t threads[THREADS];
+    CHECK(mkdtemp(folder) != NULL);
+    hpm_profile_set_interval(4 << 10);
+    for (int i = 0; i < THREADS; i++) {
+        snprintf(paths[i], sizeof(paths[i]), "%s/%d.so", folder, i);
+        copy_file(PLUGIN_PATH, paths[i]);
+        pthread_create(&threads[i], NULL, open_and_close, paths[i]);
+    }
+    for (int i = 0; i < THREADS; i++) {
+        void *fine = NULL;
+        pthread_join(threads[i], &fine);
+        CHECK_EQUAL((size_t)fine, OPENINGS);
+        unlink(paths[i]);
+    }
+    rmdir(folder);
+    hpm_profile_set_interval(512 << 10);
     CHECK(use_malloc());
 }
 

@@ -141,6 +141,49 @@ TEST(steps, a_dump_is_made_whatever_instruction_of_a_dump_it_is_asked_for_at)
     check_each_dump("a dump", dump, 2);
 }
 
+/* The library's key for the end of threads is older than this one, whose destructor comes after. */
+static pthread_key_t end_key;
+
+static void stop_stepping(void *unused)
+{
+    (void)unused;
+    stepper_stop();
+}
+
+static void *step_to_end(void *target)
+{
+    use_small();
+    pthread_setspecific(end_key, &end_key);
+    stepper_start((size_t)(uintptr_t)target, ask_for_dump);
+    return NULL;
+}
+
+static void end_stepped_thread(size_t target)
+{
+    pthread_t thread;
+    if (pthread_create(&thread, NULL, step_to_end, (void *)(uintptr_t)target) != 0)
+        abort();
+    pthread_join(thread, NULL);
+}
+
+TEST(steps, a_dump_is_made_whatever_instruction_of_a_threads_end_it_is_asked_for_at)
+{
+    size_t wrong = 0, tried = 0;
+    pthread_key_create(&end_key, stop_stepping);
+    end_stepped_thread(0);
+    end_stepped_thread(0);
+    size_t steps = stepper.steps;
+    take_dumps(NULL);
+    for (size_t at = 1; at < steps; at += stride_for(steps, 30), tried++) {
+        end_stepped_thread(at);
+        wrong += stepper.steps == at && take_dumps(NULL) != 1;
+    }
+    printf("# a thread's end: %zu instructions, a signal at %zu of them\n", steps, tried);
+    pthread_key_delete(end_key);
+    CHECK(steps > 500);
+    CHECK_EQUAL(wrong, 0);
+}
+
 static size_t fork_target;
 
 static void step_from_here(void)
