@@ -4,14 +4,19 @@
 #include "base/meta.h"
 #include "base/os.h"
 #include "base/print.h"
+#include "heap/pageheap.h"
 #include "heap/pagemap.h"
 
-enum { SHARDS_MAX = 256 };
+/* As many for all threads, at most, as for single ones. */
+enum { SHARDS_MAX = 256, KIND_MAX = SHARDS_MAX / 2 };
+
+#define PRIVATE_PER_BYTES MiB
 
 struct shard {
     struct lock lock;
     uint8_t number;
-    uint32_t thread_count; // guarded by shards.lock
+    bool is_private;       // for one thread at a time
+    uint32_t thread_count; // guarded by shards.lock; peeked at without
 
     /* Guarded by lock; the parts that are set up before first use. */
     struct store stores[SIZECLASS_COUNT];
@@ -25,12 +30,16 @@ static struct {
     /* Guarded by lock; shards stay for ever, and these may be read without. */
     struct shard *_Atomic more[SHARDS_MAX]; // [0] is central_first and not here
     _Atomic unsigned more_count;
+    _Atomic uint8_t common[KIND_MAX]; // the numbers of those that are not private; [0] is 0
+    _Atomic unsigned more_common;
 
     /* Guarded by lock. */
     unsigned limit; // 0: not known yet
-    unsigned moved_threads; // in shards other than central_first
+    unsigned moved_threads;   // in common shards other than central_first
+    unsigned private_threads; // in private ones
+    unsigned private_trials;  // how often that has turned out well, doubled: see private_limit_locked
     bool has_first_thread;
-    bool are_crowded; // more threads than shards; read without the lock
+    bool are_crowded; // more threads than common shards; read without the lock
 } shards = {.lock = LOCK_INITIAL(LOCK_SHARDS)};
 
 unsigned central_shard_count(void)
@@ -45,7 +54,13 @@ static struct shard *shard_at(unsigned number)
                        : atomic_load_explicit(&shards.more[number], memory_order_relaxed);
 }
 
-static struct shard *add_shard_locked(void)
+static unsigned common_count(void)
+{
+    /* Acquire: pairs with the release in add_shard_locked. */
+    return 1 + atomic_load_explicit(&shards.more_common, memory_order_acquire);
+}
+
+static struct shard *add_shard_locked(bool is_private)
 {
     unsigned number = central_shard_count();
     struct shard *shard = meta_alloc(sizeof(*shard));
@@ -53,47 +68,71 @@ static struct shard *add_shard_locked(void)
         return NULL;
     shard->lock = (struct lock)LOCK_INITIAL(LOCK_CENTRAL);
     shard->number = (uint8_t)number;
+    shard->is_private = is_private;
     atomic_store_explicit(&shards.more[number], shard, memory_order_relaxed);
     /* Release: pairs with the acquire in central_shard_count. */
     atomic_store_explicit(&shards.more_count, number, memory_order_release);
+    if (!is_private) {
+        unsigned common = common_count();
+        atomic_store_explicit(&shards.common[common], (uint8_t)number, memory_order_relaxed);
+        /* Release: pairs with the acquire in common_count. */
+        atomic_store_explicit(&shards.more_common, common, memory_order_release);
+    }
     return shard;
 }
 
 static unsigned limit_locked(void)
 {
     if (shards.limit == 0)
-        shards.limit = (unsigned)min_size(SHARDS_MAX, os_cpu_count());
+        shards.limit = (unsigned)min_size(KIND_MAX, os_cpu_count());
     return shards.limit;
 }
 
-/* The shard with the fewest threads of those that are added, or NULL. */
-static struct shard *least_used_locked(void)
+/* The shard with the fewest threads of those of a kind that are added, or NULL. */
+static struct shard *least_used_locked(bool is_private)
 {
     struct shard *least = NULL;
     for (unsigned number = 1; number < central_shard_count(); number++) {
         struct shard *shard = shard_at(number);
-        if (least == NULL || shard->thread_count < least->thread_count)
+        if (shard->is_private == is_private &&
+            (least == NULL || shard->thread_count < least->thread_count))
             least = shard;
     }
     return least;
 }
 
-static struct shard *free_shard_locked(void)
+/* A shard costs some hundred KiB, half a slab of each class: not more of them than a good part of
+ * all memory pays for. And whether threads of this program free what they allocated, two of them
+ * have to show first, then twice as many as have shown it. */
+static size_t private_limit_locked(void)
 {
-    struct shard *shard = least_used_locked();
-    if (shard != NULL && shard->thread_count == 0)
-        return shard;
-    struct shard *added = central_shard_count() < limit_locked() ? add_shard_locked() : NULL;
-    return added != NULL ? added : shard;
+    size_t paid = min_size(KIND_MAX, pageheap_mapped_bytes() / PRIVATE_PER_BYTES);
+    return min_size(paid, (size_t)2 << shards.private_trials);
 }
 
-/* All but the first thread may be in added shards. */
+/* NULL: the thread is to stay where it is. */
+static struct shard *free_shard_locked(bool is_private)
+{
+    if (is_private && shards.private_threads >= private_limit_locked())
+        return NULL;
+    struct shard *shard = least_used_locked(is_private);
+    if (shard != NULL && shard->thread_count == 0)
+        return shard;
+    bool has_room = is_private ? central_shard_count() - common_count() < KIND_MAX
+                               : common_count() < limit_locked();
+    struct shard *added = has_room ? add_shard_locked(is_private) : NULL;
+    return added != NULL || is_private ? added : shard;
+}
+
+/* All but the first thread may be in added shards. Those in private ones crowd nobody. */
 static void count_thread_locked(struct shard *shard, unsigned change)
 {
     owner_store(&shard->thread_count, shard->thread_count + change);
-    if (shard != &central_first)
+    if (shard->is_private)
+        shards.private_threads += change;
+    else if (shard != &central_first)
         shards.moved_threads += change;
-    owner_store(&shards.are_crowded, shards.moved_threads + 1 > central_shard_count());
+    owner_store(&shards.are_crowded, shards.moved_threads + 1 > common_count());
 }
 
 struct shard *central_join(bool *may_move)
@@ -106,17 +145,29 @@ struct shard *central_join(bool *may_move)
     return &central_first;
 }
 
-struct shard *central_move(struct shard *shard)
+bool central_move(struct shard **shard, bool to_private)
 {
     lock_acquire(&shards.lock);
-    struct shard *other = free_shard_locked();
+    struct shard *other = free_shard_locked(to_private);
     if (other != NULL) {
-        count_thread_locked(shard, -1u);
+        count_thread_locked(*shard, -1u);
         count_thread_locked(other, 1);
-        shard = other;
+        *shard = other;
     }
     lock_release(&shards.lock);
-    return shard;
+    return other != NULL;
+}
+
+void central_judge_private(bool is_good)
+{
+    enum { TRIALS_MAX = 7 }; // all of KIND_MAX, and as far from none as can be unlearned
+    lock_acquire(&shards.lock);
+    if (is_good && shards.private_trials < TRIALS_MAX &&
+        2 * shards.private_threads >= (2u << shards.private_trials))
+        shards.private_trials++;
+    else if (!is_good && shards.private_trials > 0)
+        shards.private_trials--;
+    lock_release(&shards.lock);
 }
 
 void central_leave(struct shard *shard)
@@ -128,9 +179,16 @@ void central_leave(struct shard *shard)
 
 struct shard *central_local(struct shard *shard)
 {
-    if (likely(!peek_load(&shards.are_crowded)))
+    if (likely(!peek_load(&shards.are_crowded)) || shard->is_private)
         return shard;
-    return shard_at(os_cpu() % central_shard_count());
+    unsigned common = os_cpu() % common_count();
+    return shard_at(atomic_load_explicit(&shards.common[common], memory_order_relaxed));
+}
+
+bool central_is_away(const struct shard *shard, const struct object *object)
+{
+    const struct span *slab = pagemap_find(object);
+    return slab != NULL && peek_load(&slab->shard) != shard->number;
 }
 
 static struct store *acquire(struct shard *shard, unsigned class)
@@ -154,6 +212,13 @@ static struct shard *acquire_home(const struct span *slab)
     }
 }
 
+/* Of a shard that is a thread's own only a slab with hardly anything in use: what lies in it would
+ * come to lie among another's objects. */
+static unsigned fills_to_adopt(const struct shard *other)
+{
+    return other->is_private && peek_load(&other->thread_count) != 0 ? 1 : SLAB_FILLS / 2;
+}
+
 /* Takes over a slab with much to give from another shard, if one is not busy and has any. */
 static bool adopt_slab_locked(struct shard *shard, unsigned class)
 {
@@ -163,7 +228,7 @@ static bool adopt_slab_locked(struct shard *shard, unsigned class)
         struct shard *other = shard_at((shard->number + i) % count);
         if (peek_load(&other->stores[class].used_fills) == 0 || !lock_try(&other->lock))
             continue;
-        slab = store_give_slab(&other->stores[class]);
+        slab = store_give_slab(&other->stores[class], fills_to_adopt(other));
         if (slab != NULL)
             store_adopt_slab(&shard->stores[class], slab);
         lock_release(&other->lock);

@@ -8,6 +8,9 @@
  * another, if one is at most half full there: many threads hold little more than one would. There are as many shards as processors, at most: while
  * there are no more busy threads than that, each has its own. Else those share that run on the same
  * processor, one after the other, with its caches warm. The first thread's is central_first.
+ * But a thread that holds much, and frees it itself, has a private one: its objects would come to lie
+ * scattered over the pages of all, and each page costs it an entry of the processor's cache of the page
+ * table.
  *
  * A list that a thread gives back goes home with its first object, whole. When there is enough at
  * hand there, it is walked, and each object put into its slab.
@@ -24,13 +27,20 @@ struct shard;
 extern HPM_HIDDEN struct shard central_first;
 
 /* A thread that begins shares central_first, which the very first thread keeps. One that turns out
- * to allocate much moves, when it may, to a shard with as few other threads as can be. */
+ * to allocate much moves, when it may, to a shard with as few other threads as can be; one that holds
+ * much to a private shard, where no other is. False: there is none, it stays. */
 struct shard *central_join(bool *may_move);
-struct shard *central_move(struct shard *shard);
+bool central_move(struct shard **shard, bool to_private);
 void central_leave(struct shard *shard);
+
+/* Whether a private shard has done a thread good: more threads get one, or fewer. */
+void central_judge_private(bool is_good);
 
 /* Whose objects this thread should take now: those of the shard it joined, or of its processor. */
 struct shard *central_local(struct shard *shard);
+
+/* Whether the object's home is another shard. */
+bool central_is_away(const struct shard *shard, const struct object *object);
 
 /* About `count` objects: a whole list that a thread gave back, of its length, or up to `count`
  * from slabs. */

@@ -97,12 +97,12 @@ bool store_grow(struct store *store)
     return slab != NULL;
 }
 
-struct span *store_give_slab(struct store *store)
+struct span *store_give_slab(struct store *store, unsigned fills)
 {
-    uint32_t at_most_half = store->used_fills & ((1u << SLAB_FILLS / 2) - 1);
-    if (at_most_half == 0)
+    uint32_t given = store->used_fills & ((1u << fills) - 1);
+    if (given == 0)
         return NULL;
-    unsigned fill = (unsigned)__builtin_ctz(at_most_half);
+    unsigned fill = (unsigned)__builtin_ctz(given);
     struct span *slab = slab_of(store->partial[fill].next);
     unlink_slab(store, slab, fill);
     store->slab_count--;

@@ -70,8 +70,9 @@ unsigned store_tend(struct store *store, struct batch lists[static STORE_LISTS_M
 /* Whether one of the kept lists holds the object. */
 bool store_lists_hold(const struct store *store, const void *object);
 
-/* A slab at most half full of objects handed out, and no longer this store's, or NULL. */
-struct span *store_give_slab(struct store *store);
+/* The emptiest slab, of those in the first `fills` of SLAB_FILLS steps of being handed out; no longer
+ * this store's then. Or NULL. */
+struct span *store_give_slab(struct store *store, unsigned fills);
 
 /* Makes it one of this store's slabs. */
 void store_adopt_slab(struct store *store, struct span *slab);

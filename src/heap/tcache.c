@@ -112,10 +112,23 @@ static struct batch cut(struct batch *batch, size_t count)
     return rest;
 }
 
-static void keep_rest(struct tcache_list *list, unsigned class, struct batch rest)
+/* What a thread took and did not give back, and whose it is that it gives back, decide where it takes
+ * more. */
+static void put_back(struct tcache *cache, unsigned class, struct batch batch)
 {
+    cache->held_bytes -= (int64_t)(batch.count * sizeclass_bytes(class));
+    if (cache->is_alone && batch.head != NULL) {
+        cache->put_lists++;
+        cache->away_lists += central_is_away(cache->shard, batch.head);
+    }
+    central_put(class, batch);
+}
+
+static void keep_rest(struct tcache *cache, unsigned class, struct batch rest)
+{
+    struct tcache_list *list = &cache->lists[class];
     if (pushed_count(list) != 0) {
-        central_put(class, rest);
+        put_back(cache, class, rest);
         return;
     }
     owner_store(&list->push, rest.head);
@@ -132,13 +145,15 @@ static struct batch take_popped(struct tcache_list *list)
 }
 
 /* What the list held is allowed again, for it was not handed out. */
-static void give_up(struct tcache_list *list, unsigned class)
+static void give_up(struct tcache *cache, unsigned class)
 {
-    struct batch popped = take_popped(list);
+    struct tcache_list *list = &cache->lists[class];
+    struct batch popped = take_popped(list), pushed = take_pushed(list);
     if (list->allowance != TCACHE_UNSET)
         list->allowance += (int64_t)popped.count;
+    cache->held_bytes -= (int64_t)((popped.count + pushed.count) * sizeclass_bytes(class));
     central_return(class, popped);
-    central_return(class, take_pushed(list));
+    central_return(class, pushed);
     set_capacity(list, 0);
 }
 
@@ -147,9 +162,34 @@ void tcache_unset_allowances(struct tcache *cache)
     for (unsigned class = 0; class < SIZECLASS_COUNT; class++) {
         struct tcache_list *list = &cache->lists[class];
         if (list->pop != NULL)
-            give_up(list, class);
+            give_up(cache, class);
         list->allowance = TCACHE_UNSET;
     }
+}
+
+/* What goes from hand to hand is best handed on in a shard that threads share: once most of what a
+ * thread frees is not from its own shard, it goes back for good. */
+static void judge_place(struct tcache *cache)
+{
+    bool is_good = cache->away_lists * 2 <= cache->put_lists;
+    central_judge_private(is_good);
+    if (!is_good) {
+        cache->is_alone = false;
+        central_move(&cache->shard, false);
+    }
+    cache->put_lists = cache->away_lists = 0;
+}
+
+/* A thread that allocates much moves to a shard with few others, one that holds something to its own. */
+static void find_place(struct tcache *cache)
+{
+    enum { VISITS_TO_MOVE = 2048, BYTES_TO_BE_ALONE = 32 << 10, LISTS_TO_JUDGE = 16 };
+    if (cache->visit_count == VISITS_TO_MOVE && !cache->is_alone)
+        central_move(&cache->shard, false);
+    if (!cache->was_alone && cache->held_bytes >= BYTES_TO_BE_ALONE)
+        cache->was_alone = cache->is_alone = central_move(&cache->shard, true);
+    if (cache->is_alone && cache->put_lists >= LISTS_TO_JUDGE)
+        judge_place(cache);
 }
 
 /* Looks at one class now and then. One that has seen neither malloc nor free since the last look
@@ -157,18 +197,18 @@ void tcache_unset_allowances(struct tcache *cache)
  * visits to the slow path is what counts as idle. */
 static void tend(struct tcache *cache)
 {
-    enum { VISITS_PER_LOOK = 8, VISITS_TO_MOVE = 2048 };
+    enum { VISITS_PER_LOOK = 8 };
     if (likely(++cache->visit_count % VISITS_PER_LOOK != 0))
         return;
-    if (cache->visit_count == VISITS_TO_MOVE && cache->may_move)
-        cache->shard = central_move(cache->shard);
+    if (cache->may_move)
+        find_place(cache);
     unsigned class = cache->looks % (SIZECLASS_COUNT - 1) + 1;
     unsigned round = cache->looks++ / (SIZECLASS_COUNT - 1);
     struct tcache_list *list = &cache->lists[class];
     uintptr_t now = (uintptr_t)list->pop ^ ((uintptr_t)list->push << 1) ^ (uint32_t)list->room;
     if (now == cache->seen[class]) {
         if (list->capacity != 0)
-            give_up(list, class);
+            give_up(cache, class);
         central_tend(cache->shard, class);
     }
     cache->seen[class] = now;
@@ -182,6 +222,7 @@ static HPM_NOINLINE struct batch fetch_batch(struct tcache *cache, unsigned clas
     if (list->capacity == 0)
         grow_capacity(cache, class);
     struct batch batch = central_take(central_local(cache->shard), class, (size_t)list->capacity);
+    cache->held_bytes += (int64_t)(batch.count * sizeclass_bytes(class));
     if (batch.count == 0 && pushed_count(list) != 0)
         batch = take_pushed(list);
     grow_capacity(cache, class);
@@ -197,7 +238,7 @@ void *tcache_refill(struct tcache *cache, unsigned class)
     if (unlikely(batch.count == 0))
         return NULL;
     if (unlikely(batch.count > (uint64_t)list->allowance))
-        keep_rest(list, class, cut(&batch, (size_t)list->allowance));
+        keep_rest(cache, class, cut(&batch, (size_t)list->allowance));
     list->allowance -= (int64_t)batch.count;
     owner_store(&list->pop, batch.head->next);
     batch.head->mark = 0;
@@ -211,7 +252,7 @@ void tcache_push_slow(struct tcache *cache, unsigned class, struct object *objec
     tend(cache);
     grow_capacity(cache, class);
     if (list->room <= 0)
-        central_put(class, take_pushed(list));
+        put_back(cache, class, take_pushed(list));
     owner_store(&list->room, list->room - 1);
     tcache_push(list, object);
 }

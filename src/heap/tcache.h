@@ -33,6 +33,9 @@ struct tcache {
     struct tcache_list lists[SIZECLASS_COUNT]; // [0] stays empty and full: all goes the slow way
     struct shard *shard;
     bool may_move;            // to another shard
+    bool is_alone, was_alone; // in a private one
+    uint32_t put_lists, away_lists; // while alone: given back, and those of others' objects
+    int64_t held_bytes;       // taken from central and not given back
     struct list link;         // in the registry, guarded by its lock
     uint32_t allowance_epoch; // of the caller
     uint32_t swap_count, visit_count;

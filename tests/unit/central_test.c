@@ -259,6 +259,14 @@ TEST(central, it_dies_of_an_object_of_another_class_and_of_none)
     CHECK_DIES(check_bad, "%s", line);
 }
 
+static struct shard *join_and_move(bool to_private)
+{
+    bool may_move;
+    struct shard *shard = central_join(&may_move);
+    central_move(&shard, to_private);
+    return shard;
+}
+
 enum { THREADS = 4, ROUNDS = 3000 };
 static _Atomic size_t taken_twice;
 
@@ -267,8 +275,7 @@ static void *exchange(void *number)
 {
     static struct object *_Atomic left_by_others;
     unsigned class = class_of(160);
-    bool may_move;
-    struct shard *shard = central_move(central_join(&may_move));
+    struct shard *shard = join_and_move(false);
     for (int i = 0; i < ROUNDS; i++) {
         struct batch batch = central_take(central_local(shard), class, 16);
         for (struct object *at = batch.head; at != NULL; at = at->next)
@@ -296,7 +303,7 @@ static bool join_two(struct shard **first, struct shard **second)
 {
     bool may_move;
     *first = central_join(&may_move);
-    *second = central_move(central_join(&may_move));
+    *second = join_and_move(false);
     return *first != *second;
 }
 
@@ -312,12 +319,12 @@ TEST(central, threads_share_the_first_shard_until_they_move_to_one_of_their_own)
     struct shard *first = central_join(&may_move), *second = central_join(&may_move);
     CHECK(!first_may_move && may_move);
     CHECK(first == &central_first && second == first);
-    second = central_move(second);
+    central_move(&second, false);
     CHECK_EQUAL(second != first, os_cpu_count() > 1);
     CHECK(central_local(first) == first && central_local(second) == second);
     leave_two(first, second);
     /* What an ended thread leaves is inherited. */
-    CHECK(central_move(central_join(&may_move)) == second);
+    CHECK(join_and_move(false) == second);
     central_leave(second);
 }
 
@@ -346,14 +353,40 @@ TEST(central, more_threads_than_shards_take_those_of_their_processor)
     unsigned shard_count = 0;
     bool may_move;
     for (int i = 0; i < MORE; i++)
-        joined[i] = i == 0 ? central_join(&may_move) : central_move(central_join(&may_move));
+        joined[i] = i == 0 ? central_join(&may_move) : join_and_move(false);
     shard_count = central_shard_count();
-    CHECK_EQUAL(shard_count, min_size(os_cpu_count(), 256));
+    CHECK_EQUAL(shard_count, min_size(os_cpu_count(), 128));
     CHECK(local_on(0, joined[0]) == local_on(0, joined[1]));
     CHECK_EQUAL(local_on(0, joined[0]) != local_on(1, joined[0]), os_cpu_count() > 1);
     for (int i = 0; i < MORE; i++)
         central_leave(joined[i]);
     CHECK(central_local(joined[1]) == joined[1]);
+}
+
+/* Two may try it first; where it did them good, more may. */
+TEST(central, private_shards_are_for_one_thread_at_a_time_and_for_as_many_as_it_does_good)
+{
+    enum { PAGES = 8 * MiB / HEAP_PAGE_BYTES };
+    struct span *memory = pageheap_alloc(PAGES, SPAN_LARGE, NULL);
+    struct shard *one = join_and_move(true), *two = join_and_move(true);
+    struct shard *refused = join_and_move(true);
+    CHECK(one != two && one != &central_first && two != &central_first);
+    CHECK(refused == &central_first);
+    CHECK(central_local(one) == one);
+    central_judge_private(true);
+    struct shard *third = join_and_move(true);
+    CHECK(third != &central_first && third != one && third != two);
+    central_leave(two);
+    CHECK(join_and_move(true) == two);
+    central_judge_private(false);
+    CHECK(join_and_move(true) == &central_first);
+    struct batch batch = central_take(one, class_of(320), 4);
+    CHECK(!central_is_away(one, batch.head) && central_is_away(two, batch.head));
+    central_return(class_of(320), batch);
+    pageheap_free(memory);
+    struct shard *all[] = {one, two, third, &central_first, &central_first};
+    for (size_t i = 0; i < array_count(all); i++)
+        central_leave(all[i]);
 }
 
 TEST(central, what_ended_threads_left_goes_back_in_time)
