@@ -185,23 +185,21 @@ static double steepest_growth(const struct moment *moments, size_t count)
 
 /* Whether what came last falls behind the pace until then, and not by chance, nor because it comes
  * in lumps. */
-static bool has_slowed(const struct moment *moments, size_t count, size_t late_count, double share,
-                       double errors)
+static bool has_slowed(const struct moment *moments, size_t count, size_t late_count, double share)
 {
     const struct moment *late = moments + count - late_count;
     double expected = kept_expected(moments, count, count - late_count);
     double growth = moments[count - 1].value - late->value;
     double error =
-        fmax(expected_error(moments, count, expected), change_error(late, &moments[count - 1]));
+        hypot(expected_error(moments, count, expected), change_error(late, &moments[count - 1]));
     error = fmax(error, 0.4 * steepest_growth(moments, count));
-    return expected > 0 && growth < share * expected && expected - growth > errors * error;
+    return expected > 0 && growth < share * expected && expected - growth > 2.8 * error;
 }
 
-/* Surer than one look needs, for it looks at several parts. */
 static bool has_stopped(const struct moment *moments, size_t count)
 {
     for (size_t late = max_size(2, count / 3); late <= count / 2 + 1; late++) {
-        if (has_slowed(moments, count, late, 0.2, 3.4))
+        if (has_slowed(moments, count, late, 0.2))
             return true;
     }
     return false;
@@ -215,7 +213,7 @@ static bool grows_to_the_end(const struct moment *moments, size_t count, struct 
     double growth = moments[count - 1].value - late->value;
     return sure_above(&moments[count - 1], late, 1.5) > 0 &&
            growth > 0.4 * all.slope * span_of(late, late_count) &&
-           !has_slowed(moments, count, max_size(2, count / 4 + 1), 0.3, 2.8);
+           !has_slowed(moments, count, max_size(2, count / 4 + 1), 0.3);
 }
 
 static void put_slope(char *text, size_t size, struct line line)
