@@ -205,6 +205,13 @@ static bool has_stopped(const struct moment *moments, size_t count)
     return false;
 }
 
+/* Whether most of what it grew by came in the first half of the time: less sure than has_stopped. */
+static bool levels_off(const struct moment *moments, size_t count)
+{
+    double middle = moments[count / 2].value;
+    return moments[count - 1].value - middle < 0.3 * (middle - moments[0].value);
+}
+
 /* Whether the second half of the time still grows, at a good part of the pace of the first. */
 static bool grows_to_the_end(const struct moment *moments, size_t count, struct line all)
 {
@@ -272,16 +279,18 @@ static void say_steady(struct trend *trend, const struct moment *moments, size_t
     double fall = deepest_fall(moments, count);
     double growth = moments[count - 1].value - moments[0].value;
     bool has_grown = sure_above(&moments[count - 1], moments, TREND_SURE) > 0;
+    bool may_grow = growth > 0.5 * most->value && !has_stopped(moments, count) &&
+                    !(has_grown && levels_off(moments, count));
     char high[UNITS_TEXT_MAX], low[UNITS_TEXT_MAX];
     if (fall > 0.3 * most->value) {
         trend->verdict = VERDICT_PEAK;
         snprintf(trend->reason, TREND_REASON_MAX,
                  "it rises to %s and falls again to %s: the baseline does not rise",
                  units_bytes(high, most->value), units_bytes(low, least->value));
-    } else if (growth > 0.5 * most->value && has_grown && !has_stopped(moments, count)) {
+    } else if (may_grow && has_grown) {
         trend->verdict = VERDICT_GROWING;
         strcpy(trend->reason, NOT_STEADILY);
-    } else if (growth > 0.5 * most->value && !has_stopped(moments, count)) {
+    } else if (may_grow) {
         strcpy(trend->reason, "it may be growing, but that could be chance: a denser sampling "
                               "interval, or more snapshots would tell");
     } else if (most->value < 4 * most->grain) {
