@@ -206,6 +206,16 @@ def check_numbers():
             if text % wanted not in "\n".join(lines_of(path))])
 
 
+def check_contact():
+    """Whom to write to: in the newest entry, of a changelog."""
+    found = {}
+    for path in "debian/control", "debian/changelog", "packaging/hpmalloc.spec.in":
+        named = re.search(r"[^\s:*-][^:*<>\n]* <\S+@\S+>", "\n".join(lines_of(path)))
+        found[path] = re.sub(r".*\d{4} ", "", named.group(0)) if named else "nobody"
+    report("all packages name the same maintainer",
+           ["%s names %s" % item for item in found.items()] if len(set(found.values())) > 1 else [])
+
+
 def check_dependencies():
     needed = re.findall(r"\(NEEDED\).*\[(.*)\]", output_of("readelf", "-d", LIBRARY))
     allowed = r"(libc\.so|libc\.musl|ld-linux|ld-musl|libpthread\.so|libunwind|lib.*san\.so)"
@@ -237,6 +247,7 @@ def main():
     check_undone()
     check_symbols_of_packages()
     check_numbers()
+    check_contact()
     if not os.path.exists(LIBRARY):
         skip("the library", "there is no " + LIBRARY)
     elif shutil.which("nm") is None or shutil.which("readelf") is None:
