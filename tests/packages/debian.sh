@@ -48,8 +48,8 @@ inside()
 installs()
 {
     listed >"$work/before" && mkdir "$root/tmp/debs" &&
-        cp "$top"/hpprof_*.deb "$top"/libhpmalloc0_*.deb "$top"/libhpmalloc-compat0_*.deb "$root/tmp/debs" &&
-        inside 'dpkg -i /tmp/debs/*.deb'
+        find "$top" -name '*.deb' ! -name '*dbgsym*' -exec cp -t "$root/tmp/debs" {} + &&
+        inside 'cd /tmp/debs && apt-get install -y ./libhpmalloc*.deb ./hpprof*.deb'
 }
 
 works_inside()
@@ -59,7 +59,8 @@ works_inside()
 
 purges()
 {
-    inside 'dpkg -P hpprof libhpmalloc-compat0 libhpmalloc0' && listed | diff "$work/before" -
+    inside 'apt-get purge -y hpprof libhpmalloc-dev libhpmalloc-compat0 libhpmalloc0' &&
+        listed | diff "$work/before" -
 }
 
 check "the sources are those of a clean clone" cloned "$top/source"
@@ -71,10 +72,10 @@ else
     skip "lintian finds no error and nothing to warn of" "there is no lintian"
 fi
 if has debootstrap && has unshare && [ "$(id -u)" = 0 ] && fresh_system; then
-    check "they install in a fresh system" installs
+    check "apt-get installs them all in a fresh system" installs
     check "a program runs and is profiled there" works_inside
     check "purging leaves nothing" purges
 else
-    skip "they install in a fresh system" "there is no debootstrap, no network, or no right to it"
+    skip "apt-get installs them all in a fresh system" "there is no debootstrap, no network, or no right to it"
 fi
 finish
