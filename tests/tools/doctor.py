@@ -250,9 +250,12 @@ def check_options(place):
               options={"HPMALLOC_DUMP_SIGNAL": "none", "HPMALLOC_DUMP_EVERY": "1h"})
     expect_of("a program that writes over its environment", place, ["title"], [],
               ["environment-gone"], options={"HPMALLOC_SAMPLE_INTERVAL": "0"})
-    with Patient(place, "title") as patient:
-        program = json.loads(ask("--json", patient.pid).stdout)["program"]
-        report("a title is not the program's name", [] if program == "patient" else [program])
+    named = []
+    for title in "patient: at work", "patient *:6379", "patient unixsocket:/run/s", "/usr/bin/patient /run/s":
+        with Patient(place, "title", title) as patient:
+            program = json.loads(ask("--json", patient.pid).stdout)["program"]
+            named += [] if program == "patient" else ["%s: %s" % (title, program)]
+    report("a title is not the program's name", named)
 
 
 def ignore_signal():

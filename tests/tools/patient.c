@@ -57,14 +57,16 @@ static void forbid(void)
         exit(77);
 }
 
-/* As programs do that show a title of their own. */
+/* As programs do that show a title of their own: the argument after the trouble's, if there is one.
+ */
 static void write_over_environment(char **arguments, char **environment)
 {
-    char *end = arguments[0];
+    char *end = arguments[0], title[100];
+    snprintf(title, sizeof(title), "%s", arguments[2] != NULL ? arguments[2] : "patient: at work");
     for (char **at = environment; *at != NULL; at++)
         end = *at + strlen(*at);
     memset(arguments[0], 0, (size_t)(end - arguments[0]));
-    strcpy(arguments[0], "patient: at work");
+    strcpy(arguments[0], title);
 }
 
 static void say_ready(void)

@@ -144,26 +144,26 @@ static int open_program(struct doctor *doctor, const char *name)
     return process_look(&doctor->process, getpid());
 }
 
-/* What shows a title of its own begins it with its name: "redis-server *:6379", "nginx: master". */
-static const char *without_title(struct doctor *doctor, const char *name)
+/* What shows a title of its own begins it with its name, with or without the folder, and may go on
+ * with other paths: "nginx: master", "/usr/bin/redis-server unixsocket:/run/s". */
+static bool is_title_of(const char *text, const char *name)
 {
-    const char *known = doctor_status(doctor, "Name");
-    size_t length = strcspn(known, "\n");
-    bool has_title = length != 0 && strncmp(name, known, length) == 0 && name[length] != '\0' &&
-                     strchr(" :", name[length]) != NULL;
-    return doctor_text(doctor, "%.*s", (int)(has_title ? length : strlen(name)), name);
+    size_t length = strlen(name);
+    for (const char *at = text; length != 0 && (at = strstr(at, name)) != NULL; at++)
+        if ((at == text || at[-1] == '/') && at[length] != '\0' && strchr(" :", at[length]) != NULL)
+            return true;
+    return false;
 }
 
 /* By its arguments, as the C library makes program_invocation_short_name. */
 static const char *name_of(struct doctor *doctor)
 {
+    const char *status = doctor_status(doctor, "Name");
+    const char *known = doctor_text(doctor, "%.*s", (int)strcspn(status, "\n"), status);
     char *text = process_read(doctor->process.pid, "cmdline");
-    const char *name = text != NULL && *text != '\0' ? profile_base_name(text) : NULL;
-    if (name == NULL || *name == '\0')
-        name = doctor_text(doctor, "%.*s", (int)strcspn(doctor_status(doctor, "Name"), "\n"),
-                           doctor_status(doctor, "Name"));
-    else
-        name = without_title(doctor, name);
+    const char *name = text != NULL ? profile_base_name(text) : "";
+    bool is_known = *name == '\0' || is_title_of(text, known);
+    name = is_known ? known : doctor_text(doctor, "%s", name);
     free(text);
     return name;
 }
