@@ -28,11 +28,11 @@ lintian_is_content()
     lintian --fail-on error,warning "$top"/*.changes
 }
 
-# The system as it is now: names of files, but those of what is running, and dpkg's own list.
+# The system as it is now: names of files, but those of what is running and apt's notes, and dpkg's own list.
 listed()
 {
-    (cd "$root" && find . -xdev \( -path ./proc -o -path ./tmp -o -path ./var/log -o -path ./var/cache \) \
-        -prune -o -print | sort && chroot . dpkg -l)
+    (cd "$root" && find . -xdev \( -path ./proc -o -path ./tmp -o -path ./var/log -o -path ./var/cache \
+        -o -path ./var/lib/apt \) -prune -o -print | sort && chroot . dpkg -l)
 }
 
 fresh_system()
