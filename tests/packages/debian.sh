@@ -42,7 +42,7 @@ fresh_system()
 
 inside()
 {
-    unshare --mount --pid --fork chroot "$root" sh -c "mount -t proc proc /proc && $1"
+    env -u TMPDIR unshare --mount --pid --fork chroot "$root" sh -c "mount -t proc proc /proc && $1"
 }
 
 installs()
