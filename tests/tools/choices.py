@@ -74,6 +74,9 @@ def check_changes():
     same("diff --cum with the most changed below it", changed("--cum")[:1], ["main"])
     same("diff --focus shows stacks with it", set(changed("--focus", "parse")), {"parse", "load", "main"})
     same("diff --ignore shows stacks without it", set(changed("--ignore", "serve")), {"parse", "load", "main"})
+    for word, own in ("--focus", ["cache"]), ("--ignore", ["parse"]):
+        stacks = json.loads(hpprof("diff", word, "serve", "--json", "old.folded", "new.folded"))["stacks"]
+        same("diff %s chooses among the stacks, too" % word, [stack["stack"][0] for stack in stacks], own)
 
 
 def heap(number):
