@@ -4,6 +4,7 @@ nothing else."""
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -133,6 +134,10 @@ def check_values():
         said = {row["function"] for row in lines["functions"] if row["flat"] > 0}
         report("list --sample %s has %s" % (kind, name), [] if name in said and
                ("pass" in said) == (kind == "alloc_space") else [str(said)])
+    title = hpprof("top", "--base", "a.pb.gz", "a.pb.gz").splitlines()[0]
+    report("top --base says of when each is", [] if re.fullmatch(
+        r"a: inuse_space, ([-0-9]+ [:0-9]+ UTC); the change since a\.pb\.gz, \1: more is positive, less is negative",
+        title) else [title])
     written = [hpprof("dump", "--record", "a.record", "--profile", profile, "--format", "collapsed", "-o", "-")
                for profile in ("allocs", "heap")]
     same("dump --record --profile chooses the profile", ["pass" in text for text in written], [True, False])
