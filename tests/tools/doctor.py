@@ -188,6 +188,9 @@ def check_programs(place):
     report("a script is called by its name", [] if first ==
            "%s, a script that %s/patient runs: nothing is wrong; for a profile: hpprof run -- %s" %
            (script, place, script) else [first])
+    first = ask(os.path.join(place, "patient")).stdout.split("\n")[0]
+    report("a program is to be run as it was asked for",
+           [] if first.endswith(": hpprof run -- %s/patient" % place) else [first])
     check_other_machines(place)
 
 
