@@ -54,6 +54,27 @@ dumps_at_exit()
         gzip -t "$work/at-exit.pb.gz"
 }
 
+says_that_there_is_no_room()
+{
+    local words
+    for words in --help --version options "top --help" "top $work/tiny.folded" "flame $work/tiny.folded" \
+        "report $work/tiny.folded"; do
+        # A list of words.
+        # shellcheck disable=SC2086
+        timeout 20 "$hpprof" $words >/dev/full 2>"$work/err"
+        is "$words: $?" "$words: 1" && is "$(cat "$work/err")" "hpprof: the output could not be written" || return 1
+    done
+}
+
+says_that_the_report_has_no_place()
+{
+    local place
+    for place in /nowhere/at/all.html "$work" "$work/tiny.folded/x.html"; do
+        fails_with 1 "$place: " run --library "$library" --report "$place" -- touch "$work/it-ran" &&
+            [ ! -e "$work/it-ran" ] || return 1
+    done
+}
+
 # start [OPTIONS]...: a program that waits, in a folder of its own
 start()
 {
@@ -173,6 +194,11 @@ check "top without a file is a misuse" fails_with 2 "takes one file" top
 check "top with an unknown option is a misuse" fails_with 2 "'--colour'" top --colour x
 check "top with a bad expression is a misuse" fails_with 2 "'(a'" top --focus "(a" x
 check "top says when there is no such file" fails_with 1 "/no/such" top /no/such
+echo 'main;load 7' >"$work/tiny.folded"
+check "peek says when there is no such function, and nothing else" \
+    fails_with 1 "is like 'nosuch'" peek "$work/tiny.folded" nosuch
+check "a command says that its output could not be written" says_that_there_is_no_room
+check "run says before it runs that the report has no place" says_that_the_report_has_no_place
 check "convert without -o is a misuse" fails_with 2 "where to" convert x
 check "convert to no format is a misuse" fails_with 2 "'x.png' is no format" convert x -o x.png
 check "bash completes commands" completes "symbolize" sy

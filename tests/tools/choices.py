@@ -4,6 +4,7 @@ nothing else."""
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -74,6 +75,9 @@ def check_changes():
     same("diff --cum with the most changed below it", changed("--cum")[:1], ["main"])
     same("diff --focus shows stacks with it", set(changed("--focus", "parse")), {"parse", "load", "main"})
     same("diff --ignore shows stacks without it", set(changed("--ignore", "serve")), {"parse", "load", "main"})
+    for word, own in ("--focus", ["cache"]), ("--ignore", ["parse"]):
+        stacks = json.loads(hpprof("diff", word, "serve", "--json", "old.folded", "new.folded"))["stacks"]
+        same("diff %s chooses among the stacks, too" % word, [stack["stack"][0] for stack in stacks], own)
 
 
 def heap(number):
@@ -130,6 +134,10 @@ def check_values():
         said = {row["function"] for row in lines["functions"] if row["flat"] > 0}
         report("list --sample %s has %s" % (kind, name), [] if name in said and
                ("pass" in said) == (kind == "alloc_space") else [str(said)])
+    title = hpprof("top", "--base", "a.pb.gz", "a.pb.gz").splitlines()[0]
+    report("top --base says of when each is", [] if re.fullmatch(
+        r"a: inuse_space, ([-0-9]+ [:0-9]+ UTC); the change since a\.pb\.gz, \1: more is positive, less is negative",
+        title) else [title])
     written = [hpprof("dump", "--record", "a.record", "--profile", profile, "--format", "collapsed", "-o", "-")
                for profile in ("allocs", "heap")]
     same("dump --record --profile chooses the profile", ["pass" in text for text in written], [True, False])

@@ -182,6 +182,15 @@ def check_programs(place):
         file.write("#!" + static + " x\n")
     os.chmod(script, 0o755)
     expect("of a script, what runs it", [script], ["static-program"])
+    with open(script, "w") as file:
+        file.write("#!" + os.path.join(place, "patient") + "\n")
+    first = ask(script).stdout.split("\n")[0]
+    report("a script is called by its name", [] if first ==
+           "%s, a script that %s/patient runs: nothing is wrong; for a profile: hpprof run -- %s" %
+           (script, place, script) else [first])
+    first = ask(os.path.join(place, "patient")).stdout.split("\n")[0]
+    report("a program is to be run as it was asked for",
+           [] if first.endswith(": hpprof run -- %s/patient" % place) else [first])
     check_other_machines(place)
 
 

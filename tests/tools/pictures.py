@@ -212,8 +212,9 @@ DRIVES = {
         const byChange = fillOf();
         choose("colour", "age");
         if (state.colour !== "age" || !/How old/.test($("legend").textContent) || fillOf() === byChange) throw "age";
+        const byAge = fillOf();
         choose("colour", "name");
-        if (fillOf() === byChange || !/^hsl/.test(fillOf())) throw "by function";
+        if (fillOf() === byChange || fillOf() === byAge || !/^hsl/.test(fillOf())) throw "by function";
         choose("base", last);
         if (state.colour !== "name") throw "colour is forgotten";
         choose("colour", "change");

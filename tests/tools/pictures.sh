@@ -50,8 +50,10 @@ says_what_is_wrong()
     "$hpprof" flame -o x.svg nothing.folded 2>err
     is $? 1 && [ ! -e x.svg ] || return 1
     "$hpprof" flame plain.folded plain.folded 2>err >out
-    is $? 2 && "$hpprof" flame plain.folded >/dev/full 2>err
-    is $? 1 && "$hpprof" report -o /dev/full plain.folded 2>err
+    is $? 2 || return 1
+    "$hpprof" flame plain.folded >/dev/full 2>err
+    is $? 1 || return 1
+    "$hpprof" report -o /dev/full plain.folded 2>err
     is $? 1 && [ -c /dev/full ] || return 1
     (trap '' XFSZ && ulimit -f 16 && "$hpprof" report -o cut.html many.folded 2>err)
     is $? 1 && [ ! -e cut.html ] && is "$(wc -l <err)" 1

@@ -148,7 +148,9 @@ read = lambda name: json.load(open("%s/%s.json" % (sys.argv[1], name)))
 rows = read("diff")["stacks"]
 assert sum(row["change"] for row in rows) == read("py")["total"] - read("perl")["total"]
 assert {row["certainty"] for row in rows} >= {"sure", "chance"}
-assert all(row["error_95"] > 0 for row in rows if abs(row["change"]) < 8192)
+for row in rows:
+    errors = 1.96 * abs(row["change"]) / row["error_95"] if row["error_95"] > 0 else 9
+    assert row["certainty"] == ("sure" if errors > 3.3 else "likely" if errors > 1.96 else "chance"), row
 END
 }
 
@@ -239,6 +241,10 @@ if go version >"$work/out" 2>&1; then
         check "plain.heap: top of $type" same_as_pprof \
             "-top -sample_index=$type plain.heap" "top --sample $type plain.heap"
     done
+    check "plain.heap: focus on a file" same_as_pprof \
+        "-top -focus=two -sample_index=alloc_space plain.heap" "top --focus two --sample alloc_space plain.heap"
+    check "plain.heap: all but a file's" same_as_pprof \
+        "-top -ignore=one -sample_index=alloc_space plain.heap" "top --ignore one --sample alloc_space plain.heap"
     profile perl perl -e '%h = map { $_ => "x" x 50 } 1 .. 30000; eval "sub { $_ }" for 1 .. 999' &&
         agrees perl.pb.gz
     printf '%s\n' '#include <map>' '#include <regex>' '#include <vector>' 'int main() {' \

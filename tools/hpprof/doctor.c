@@ -131,11 +131,12 @@ static bool follow_script(char path[PATH_MAX])
 static int open_program(struct doctor *doctor, const char *name)
 {
     doctor->is_planned = true;
+    doctor->asked = name;
     doctor->maps = "";
     if (!find_program(name, doctor->path))
         return failed("%s: there is no such program that could be run", name);
     for (int i = 0; i < SCRIPTS_MAX && follow_script(doctor->path); i++)
-        ;
+        doctor->is_script = true;
     /* The name of a script's interpreter is what its options are held against. */
     doctor->program = doctor_text(doctor, "%s", profile_base_name(doctor->path));
     binary_read(&doctor->binary, doctor->path);
@@ -247,7 +248,7 @@ static const char *next_step(struct doctor *doctor)
 {
     uint64_t number = 0, unused;
     if (doctor->is_planned)
-        return doctor_text(doctor, "hpprof run -- %s", doctor->program);
+        return doctor_text(doctor, "hpprof run -- %s", doctor->asked);
     process_option(&doctor->process, OPTION_DUMP_SIGNAL, &number);
     if (number != 0)
         return doctor_text(doctor, "hpprof dump %ld", (long)doctor->process.pid);
@@ -295,7 +296,9 @@ static void put_lines(const struct doctor *doctor, bool are_notes)
 
 static void put_text(struct doctor *doctor)
 {
-    if (doctor->is_planned)
+    if (doctor->is_script)
+        printf("%s, a script that %s runs", doctor->asked, doctor->path);
+    else if (doctor->is_planned)
         printf("%s", doctor->path);
     else
         printf("process %ld (%s)", (long)doctor->process.pid, doctor->program);

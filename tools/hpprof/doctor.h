@@ -27,6 +27,8 @@ struct doctor {
     struct process process;
     bool is_planned;
     const char *program;  // as the library knows it: without its folder
+    const char *asked;    // as it was asked for, where it is planned
+    bool is_script;       // and then `path` is what runs it
     char path[PATH_MAX];  // of the program's file, as it is reached from here
     struct binary binary; // that file
     bool is_preloaded;    // the library is in the process, and the program is not linked with it

@@ -79,15 +79,7 @@ static int help(void)
     return STATUS_DONE;
 }
 
-static int run(const struct command *command, int count, char **arguments)
-{
-    int status = command->run(count, arguments);
-    if (fflush(stdout) != 0 && status == STATUS_DONE)
-        return failed("the output could not be written");
-    return status;
-}
-
-int main(int count, char **arguments)
+static int run(int count, char **arguments)
 {
     if (count < 2)
         return misused("no command");
@@ -97,7 +89,15 @@ int main(int count, char **arguments)
         return printf("hpprof %s\n", HPM_VERSION) > 0 ? STATUS_DONE : STATUS_FAILED;
     for (size_t i = 0; i < array_count(commands); i++) {
         if (strcmp(arguments[1], commands[i].name) == 0)
-            return run(&commands[i], count - 1, arguments + 1);
+            return commands[i].run(count - 1, arguments + 1);
     }
     return misused("there is no command '%s'", arguments[1]);
+}
+
+/* What failed on the way, as with much output, does not fail again at the end. */
+int main(int count, char **arguments)
+{
+    int status = run(count, arguments);
+    bool is_written = fflush(stdout) == 0 && !ferror(stdout);
+    return is_written || status != STATUS_DONE ? status : failed("the output could not be written");
 }

@@ -21,8 +21,8 @@ static int complain(pid_t pid)
     if (errno == ENOENT || errno == ESRCH)
         return failed("there is no process %ld", (long)pid);
     if (errno == EACCES || errno == EPERM)
-        return failed("process %ld belongs to somebody else: ask as its user, or as root",
-                      (long)pid);
+        return failed("process %ld belongs to somebody else: ask %s", (long)pid,
+                      geteuid() == 0 ? "from outside of this container" : "as its user, or as root");
     return failed("process %ld: %s", (long)pid, strerror(errno));
 }
 

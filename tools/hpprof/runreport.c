@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -158,11 +159,31 @@ static int start(struct run *run, char **program, const char *library, run_becom
     return status;
 }
 
+/* Said before the program runs, which may be for hours. */
+static bool can_write(const char *output)
+{
+    struct stat found;
+    char folder[PATH_MAX];
+    int length = snprintf(folder, sizeof(folder), "%.*s.",
+                          (int)(profile_base_name(output) - output), output);
+    if (strcmp(output, "-") == 0)
+        return true;
+    if ((size_t)length >= sizeof(folder))
+        errno = ENAMETOOLONG;
+    else if (stat(output, &found) == 0 && S_ISDIR(found.st_mode))
+        errno = EISDIR;
+    else if (access(access(output, F_OK) == 0 ? output : folder, W_OK) == 0)
+        return true;
+    return false;
+}
+
 int runreport(char **program, const char *library, const char *output, run_become *become)
 {
     struct run run = {.spacing = 1};
     if (output == NULL)
         return start(&run, program, library, become);
+    if (!can_write(output))
+        return failed("%s: %s", output, strerror(errno));
     if (!folder_make(run.folder, NULL))
         return failed("there is no folder for profiles: %s", strerror(errno));
     int status = start(&run, program, library, become);

@@ -72,8 +72,9 @@ void table_put_title(const struct query_input *input, const struct graph *graph)
            profile_text(profile, profile->types[input->inputs[0].type].type));
     put_time(profile);
     if (input->base != NULL) {
-        printf("; the change since %s: more is positive, less is negative", input->base->name);
+        printf("; the change since %s", input->base->name);
         put_time(input->base);
+        printf(": more is positive, less is negative");
     }
     units_percent(percent, graph->shown_flat, graph->total);
     printf("\nShown: %s of %s, %s", units_format(shown, graph->scale, graph->shown_flat),

@@ -74,12 +74,21 @@ static bool is_wanted(const regex_t *function, const struct node *node)
     return function == NULL || regexec(function, node->label, 0, NULL, 0) == 0;
 }
 
-/* Returns how many functions were shown. */
-static size_t put_all(const struct graph *graph, const regex_t *function)
+static size_t count_wanted(const struct graph *graph, const regex_t *function)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < graph->shown_count; i++)
+        count += is_wanted(function, &graph->nodes[graph->order[i]]);
+    return count;
+}
+
+static void put_text(const struct query_input *input, const struct graph *graph,
+                     const regex_t *function)
 {
     const struct edge **edges = memory_alloc(graph->edge_count, sizeof(struct edge *));
-    size_t shown = 0;
+    bool is_any = false;
     int64_t sum = 0;
+    table_put_title(input, graph);
     puts(line);
     printf("      flat  flat%%   sum%%        cum   cum%%   calls calls%% + function\n");
     for (size_t i = 0; i < graph->shown_count; i++) {
@@ -87,12 +96,11 @@ static size_t put_all(const struct graph *graph, const regex_t *function)
         if (!is_wanted(function, &graph->nodes[index]))
             continue;
         put_node(graph, index, &sum, edges);
-        shown++;
+        is_any = true;
     }
-    if (shown != 0)
+    if (is_any)
         puts(line);
     memory_free(edges);
-    return shown;
 }
 
 static void put_json_edges(const struct graph *graph, const char *key, const struct edge **edges,
@@ -122,15 +130,9 @@ static void put_json_node(const struct graph *graph, uint32_t index, const struc
     json_close('}');
 }
 
-/* Returns how many functions were shown: none, and there is no JSON. */
-static size_t put_json(const struct query_input *input, const struct graph *graph,
-                       const regex_t *function)
+static void put_json(const struct query_input *input, const struct graph *graph,
+                     const regex_t *function)
 {
-    size_t shown = 0;
-    for (size_t i = 0; i < graph->shown_count; i++)
-        shown += is_wanted(function, &graph->nodes[graph->order[i]]);
-    if (shown == 0 && function != NULL)
-        return 0;
     const struct edge **edges = memory_alloc(graph->edge_count, sizeof(struct edge *));
     table_open_json(input, graph);
     json_open("functions", '[');
@@ -141,7 +143,6 @@ static size_t put_json(const struct query_input *input, const struct graph *grap
     json_close(']');
     json_close('}');
     memory_free(edges);
-    return shown;
 }
 
 static int show(struct query *query, const regex_t *function)
@@ -155,18 +156,16 @@ static int show(struct query *query, const regex_t *function)
         query->count = 0;
     struct graph_options options = table_options(query, 80);
     graph_build(&graph, input.inputs, input.count, &options);
-    size_t shown;
-    if (query->json) {
-        shown = put_json(&input, &graph, function);
-    } else {
-        table_put_title(&input, &graph);
-        shown = put_all(&graph, function);
-    }
+    bool is_in_vain = function != NULL && count_wanted(&graph, function) == 0;
+    if (is_in_vain)
+        failed("no function's name is like '%s'", query->words[1]);
+    else if (query->json)
+        put_json(&input, &graph, function);
+    else
+        put_text(&input, &graph, function);
     graph_free(&graph);
     query_close(&input);
-    return function == NULL || shown != 0
-               ? STATUS_DONE
-               : failed("no function's name is like '%s'", query->words[1]);
+    return is_in_vain ? STATUS_FAILED : STATUS_DONE;
 }
 
 int command_tree(int count, char **arguments)
