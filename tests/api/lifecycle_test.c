@@ -61,9 +61,14 @@ static void prepare_early(void)
     waits_in_prepare++;
 }
 
+/* As of no file: what a program registers by atexit is run with its own destructors, which come
+ * before those of the libraries. */
+int __cxa_atexit(void (*work)(void *), void *argument, void *file);
+
 /* After all destructors, for it was registered before any constructor ran. */
-static void at_the_very_end(void)
+static void at_the_very_end(void *unused)
 {
+    (void)unused;
     char *block = malloc(1000), *large = malloc(500000);
     bool is_fine = block != NULL && large != NULL && use_malloc();
     free(block);
@@ -72,13 +77,20 @@ static void at_the_very_end(void)
         _exit(77);
 }
 
+static void at_exit(void)
+{
+    if (!use_malloc())
+        _exit(78);
+}
+
 static void begin_early(int count, char **arguments, char **environment)
 {
     (void)count, (void)arguments, (void)environment;
     was_fine_early = use_malloc();
     early_small = strcpy(malloc(100), "from before all constructors");
     early_large = strcpy(malloc(100000), "a large one too");
-    atexit(at_the_very_end);
+    atexit(at_exit);
+    __cxa_atexit(at_the_very_end, NULL, NULL);
     pthread_atfork(prepare_early, NULL, NULL);
 }
 

@@ -92,7 +92,7 @@ def main():
         write(folder, "profile", name, profile)
     write(folder, "profile", "gzip", gzip.compress(PROFILES["proto"], mtime=0))
     for number in range(8):
-        calls = random.Random(number).randbytes(4000)
+        calls = random.Random(number).randbytes(125 << number % 4)
         write(folder, "operations", str(number), calls)
     for name, request in REQUESTS.items():
         write(folder, "http", name, request)

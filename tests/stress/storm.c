@@ -288,6 +288,8 @@ int main(int count, char **arguments)
     printf("storm: %ld children, %ld threads, %ld dumps, %ld answers\n", (long)children,
            (long)threads_begun, (long)dumps, (long)answers);
     fflush(stdout);
+    if (children == 0)
+        _exit(1);
     alarm(CHILD_SECONDS);
     if (end_kind == 1)
         quick_exit(0);

@@ -1,26 +1,18 @@
-#include <sys/wait.h>
-#include <unistd.h>
-
+#include "child.h"
 #include "heap/guard.h"
 #include "heap/pagemap.h"
 #include "heap/span.h"
 #include "tap.h"
 
+static bool begin(void)
+{
+    return pagemap_init() && guard_init();
+}
+
 /* Each test in a child: a pool is made once. */
 static void in_child(void (*work)(void))
 {
-    fflush(stdout);
-    pid_t child = fork();
-    if (child == 0) {
-        if (!pagemap_init() || !guard_init())
-            _exit(2);
-        work();
-        fflush(stdout);
-        _exit(tap.has_failed);
-    }
-    int status;
-    waitpid(child, &status, 0);
-    CHECK_EQUAL(status, 0);
+    child_run(begin, work);
 }
 
 static unsigned class_of(size_t bytes)

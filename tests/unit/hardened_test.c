@@ -1,6 +1,4 @@
-#include <sys/wait.h>
-#include <unistd.h>
-
+#include "child.h"
 #include "dies.h"
 #include "heap/hardened.h"
 #include "heap/large.h"
@@ -8,22 +6,18 @@
 #include "heap/pagemap.h"
 #include "tap.h"
 
+static bool begin(void)
+{
+    if (!pagemap_init())
+        return false;
+    hardened_start();
+    return true;
+}
+
 /* Each test in a child: such a heap is begun once. */
 static void in_child(void (*work)(void))
 {
-    fflush(stdout);
-    pid_t child = fork();
-    if (child == 0) {
-        if (!pagemap_init())
-            _exit(2);
-        hardened_start();
-        work();
-        fflush(stdout);
-        _exit(tap.has_failed);
-    }
-    int status;
-    waitpid(child, &status, 0);
-    CHECK_EQUAL(status, 0);
+    child_run(begin, work);
 }
 
 static char *alloc(size_t bytes, size_t alignment)
@@ -149,8 +143,7 @@ TEST(hardened, large_blocks_are_kept_closed_for_a_while)
 
 static void write_before_the_first(void)
 {
-    pagemap_init();
-    hardened_start();
+    begin();
     char *start = alloc(30000, 16);
     struct span *slab = pagemap_find(start);
     size_t bytes = sizeclass_bytes(slab->class);
