@@ -282,6 +282,7 @@ __attribute__((destructor)) static void stop_library(void)
 {
     if (tcache_self != &tcache_none)
         tcache_check(tcache_self);
+    central_check_kept();
     hardened_check_all();
     http_stop();
     keeper_stop();

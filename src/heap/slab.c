@@ -70,6 +70,12 @@ HPM_COLD void slab_die_of_double_free(const void *object, unsigned class)
     die("double free of %p: object of %zu bytes", object, sizeclass_bytes(class));
 }
 
+HPM_COLD void slab_die_of_write(const void *object, unsigned class)
+{
+    die("write after free of %p: object of %zu bytes, freed, and written to at byte %zu", object,
+        sizeclass_bytes(class), offsetof(struct object, mark));
+}
+
 HPM_COLD void slab_refuse(const struct span *slab, const void *object)
 {
     slab_index_get(slab, object);

@@ -34,6 +34,9 @@ void slab_put(struct span *slab, void *object);
 /* Dies of an object that was freed before. */
 _Noreturn void slab_die_of_double_free(const void *object, unsigned class);
 
+/* Dies of a freed object whose mark was written to. */
+_Noreturn void slab_die_of_write(const void *object, unsigned class);
+
 /* Dies of what is not to be put back. */
 _Noreturn void slab_refuse(const struct span *slab, const void *object);
 
@@ -48,8 +51,9 @@ HPM_INLINE void slab_put_back(struct span *slab, const struct sizeclass *class, 
     *word |= bit;
 }
 
-/* Puts back the objects at the head of a list, the first of which lies in the slab: up to `count`, as
- * long as they do. Returns how many; *head is then the next one. */
+/* Puts back the objects at the head of a list, the first of which lies in the slab: up to `count`,
+ * as long as they do. Returns how many; *head is then the next one. Dies of one without a mark,
+ * too: it was written to since it was freed, or a link was. */
 HPM_INLINE size_t slab_put_run(struct span *slab, const struct sizeclass *class,
                                struct object **head, size_t count)
 {
@@ -57,7 +61,10 @@ HPM_INLINE size_t slab_put_run(struct span *slab, const struct sizeclass *class,
     struct object *object = *head;
     do {
         struct object *next = object->next;
+        uint64_t mark = object->mark;
         slab_put_back(slab, class, object);
+        if (unlikely(mark != OBJECT_FREED_MARK))
+            slab_die_of_write(object, slab->class);
         object = next;
     } while (++put < count && (size_t)((char *)object - slab->start) < span_bytes(slab));
     slab->out -= (uint16_t)put;
