@@ -82,6 +82,13 @@ HPM_COLD void slab_refuse(const struct span *slab, const void *object)
     slab_die_of_double_free(object, slab->class);
 }
 
+HPM_COLD void slab_refuse_run(const struct span *slab, const struct object *head, size_t count)
+{
+    for (; count > 1 && head->mark == OBJECT_FREED_MARK; count--)
+        head = head->next;
+    slab_die_of_write(head, slab->class);
+}
+
 void slab_put(struct span *slab, void *object)
 {
     slab_put_back(slab, &sizeclass_table[slab->class], object);

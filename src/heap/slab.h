@@ -40,6 +40,9 @@ _Noreturn void slab_die_of_write(const void *object, unsigned class);
 /* Dies of what is not to be put back. */
 _Noreturn void slab_refuse(const struct span *slab, const void *object);
 
+/* Dies of the first of `count` linked objects whose mark was written to. */
+_Noreturn void slab_refuse_run(const struct span *slab, const struct object *head, size_t count);
+
 /* Puts back but does not count: for runs of objects. */
 HPM_INLINE void slab_put_back(struct span *slab, const struct sizeclass *class, const void *object)
 {
@@ -58,15 +61,16 @@ HPM_INLINE size_t slab_put_run(struct span *slab, const struct sizeclass *class,
                                struct object **head, size_t count)
 {
     size_t put = 0;
+    uint64_t marks = 0;
     struct object *object = *head;
     do {
         struct object *next = object->next;
-        uint64_t mark = object->mark;
+        marks += object->mark;
         slab_put_back(slab, class, object);
-        if (unlikely(mark != OBJECT_FREED_MARK))
-            slab_die_of_write(object, slab->class);
         object = next;
     } while (++put < count && (size_t)((char *)object - slab->start) < span_bytes(slab));
+    if (unlikely(marks != put * OBJECT_FREED_MARK))
+        slab_refuse_run(slab, *head, put);
     slab->out -= (uint16_t)put;
     *head = object;
     return put;
