@@ -222,10 +222,13 @@ static void check_broken_list(const char *name, const char *interval)
 
 TEST(crime, a_freed_block_that_is_written_over_or_whose_link_is_redirected)
 {
-    static const char *const names[] = {
-        "overflow_into_freed",           "overflow_into_freed_medium",
-        "write_all_of_freed_and_go_on",  "redirect_freed_link_to_global",
-        "redirect_freed_link_to_object", "redirect_freed_link_to_misaligned"};
+    static const char *const names[] = {"overflow_into_freed",
+                                        "overflow_into_freed_medium",
+                                        "write_all_of_freed_and_go_on",
+                                        "write_all_of_freed_medium_and_go_on",
+                                        "redirect_freed_link_to_global",
+                                        "redirect_freed_link_to_object",
+                                        "redirect_freed_link_to_misaligned"};
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
         check_broken_list(names[i], "0");
         check_broken_list(names[i], "512k");

@@ -402,10 +402,11 @@ http {
 CONF
 }
 
+# load_nginx PORT [OPTION...]
 load_nginx()
 {
     timeout 60 wrk -t 2 -c 16 -d "${SUITES_WRK:-5}" -H 'Accept-Encoding: gzip' --timeout 20 \
-        "http://127.0.0.1:$1/index.html" >wrk.log 2>&1
+        "${@:2}" "http://127.0.0.1:$1/index.html" >wrk.log 2>&1
     cat wrk.log
     grep -Eq '^ *[1-9][0-9]* requests in' wrk.log && ! grep -E 'Non-2xx|Socket errors' wrk.log
 }
@@ -418,8 +419,9 @@ run_nginx()
     server=$!
     wait_until 20 test -s pid
     load_nginx "$port" || echo "failed: pages"
+    # A worker that ends closes idle connections, on which a request may just be under way.
     (sleep 1 && kill -HUP "$(cat pid)") &
-    load_nginx "$port" || echo "failed: reload"
+    load_nginx "$port" -H 'Connection: close' || echo "failed: reload"
     kill -QUIT "$(cat pid)"
     wait "$server" || echo "failed: end"
     cat server.log
