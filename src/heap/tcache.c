@@ -234,6 +234,8 @@ void *tcache_refill(struct tcache *cache, unsigned class)
     struct tcache_list *list = &cache->lists[class];
     tend(cache);
     bool is_worth_it = list->push != NULL && pushed_count(list) * 2 >= (size_t)list->capacity;
+    if (list->push != NULL && unlikely(list->push->mark != OBJECT_FREED_MARK))
+        tcache_check_pushed(list, class);
     struct batch batch = is_worth_it ? take_pushed(list) : fetch_batch(cache, class);
     if (unlikely(batch.count == 0))
         return NULL;

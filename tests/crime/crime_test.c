@@ -231,6 +231,6 @@ TEST(crime, a_freed_block_that_is_written_over_or_whose_link_is_redirected)
                                         "redirect_freed_link_to_misaligned"};
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
         check_broken_list(names[i], "0");
-        check_broken_list(names[i], "512k");
+        check_broken_list(names[i], "1g");
     }
 }
