@@ -9,7 +9,7 @@
  *              wait for threads that do. To register them at start would touch pages of the C
  *              library that most programs never need.
  * sigaction,   to be asked first when a guarded object is touched, whatever handler the program
- * signal       has (api/faults). */
+ * signal       has (api/faults); sigaction, to tell of the dump signal what the program knows. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <pthread.h>
@@ -139,9 +139,18 @@ static sighandler_t set_handler(int number, sighandler_t handler)
 HPM_EXPORT int sigaction(int number, const struct sigaction *action, struct sigaction *before)
 {
     int status;
+    struct sigaction shown;
     if (faults_take_action(number, action, before, &status))
         return status;
-    return interpose_sigaction(number, action, before);
+    if (action != NULL && lifecycle_is_hidden_action(number, action)) {
+        shown = *action;
+        lifecycle_show_action(&shown);
+        action = &shown;
+    }
+    status = interpose_sigaction(number, action, before);
+    if (before != NULL && status == 0)
+        lifecycle_hide_action(before);
+    return status;
 }
 
 HPM_EXPORT sighandler_t signal(int number, sighandler_t handler)

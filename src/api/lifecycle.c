@@ -205,6 +205,9 @@ void lifecycle_watch_forks(register_function *register_handlers)
     atomic_store(&is_done, true);
 }
 
+enum { DUMP_SIGNAL_FLAGS = SA_RESTART | SA_ONSTACK };
+static _Atomic int dump_signal; // the one that was taken; 0: none
+
 static void dump_after_signal(void)
 {
     dump_request("signal");
@@ -219,6 +222,25 @@ static void on_dump_signal(int signal_number)
     errno = saved;
 }
 
+/* Flags and mask stay ours: by them it is known again. */
+void lifecycle_hide_action(struct sigaction *before)
+{
+    if (before->sa_handler == on_dump_signal)
+        before->sa_handler = SIG_DFL;
+}
+
+bool lifecycle_is_hidden_action(int number, const struct sigaction *action)
+{
+    return number == dump_signal && action->sa_handler == SIG_DFL &&
+           (action->sa_flags & DUMP_SIGNAL_FLAGS) == DUMP_SIGNAL_FLAGS &&
+           sigismember(&action->sa_mask, SIGCHLD) == 1;
+}
+
+void lifecycle_show_action(struct sigaction *action)
+{
+    action->sa_handler = on_dump_signal;
+}
+
 /* Takes the signal only while nobody else has: a handler of the program's, or its wish to ignore
  * it, stays. Whoever starts a set-user-ID program may send it signals, from a folder of his choice:
  * they are to make no file there. */
@@ -229,9 +251,10 @@ static void install_dump_signal(void)
     if (number == 0 || os_has_raised_rights() || sigaction(number, NULL, &current) != 0 ||
         current.sa_handler != SIG_DFL)
         return;
-    struct sigaction ours = {.sa_handler = on_dump_signal, .sa_flags = SA_RESTART | SA_ONSTACK};
+    struct sigaction ours = {.sa_handler = on_dump_signal, .sa_flags = DUMP_SIGNAL_FLAGS};
     sigfillset(&ours.sa_mask);
-    sigaction(number, &ours, NULL);
+    if (sigaction(number, &ours, NULL) == 0)
+        dump_signal = number;
 }
 
 static void start_profiler(void)
@@ -282,6 +305,7 @@ __attribute__((destructor)) static void stop_library(void)
 {
     if (tcache_self != &tcache_none)
         tcache_check(tcache_self);
+    central_check_kept();
     hardened_check_all();
     http_stop();
     keeper_stop();

@@ -7,6 +7,7 @@
 #ifndef HPM_API_LIFECYCLE_H
 #define HPM_API_LIFECYCLE_H
 
+#include <signal.h>
 #include <sys/types.h>
 
 #include "api/thread.h"
@@ -24,6 +25,14 @@ HPM_INLINE struct thread *lifecycle_thread(void)
  * was before. To be called before the first fork. */
 typedef int register_function(void (*prepare)(void), void (*parent)(void), void (*child)(void));
 void lifecycle_watch_forks(register_function *register_handlers);
+
+/* The program is told that the dump signal has its default action, for it has set no other: one
+ * that looks for a handler of its own does not find a stranger's. What it was told it may set again:
+ * then the signal dumps again. A default that it wishes for itself is one.
+ * Signal: async-signal-safe. */
+void lifecycle_hide_action(struct sigaction *before);
+bool lifecycle_is_hidden_action(int number, const struct sigaction *action);
+void lifecycle_show_action(struct sigaction *action);
 
 /* Whether `fork`, as the caller sees it, is that of api/interpose, which watches. It is not in a
  * static program, and in a library opened late, whose names stand in front of nothing. */

@@ -277,6 +277,67 @@ void central_check(const struct object *object, unsigned class)
     slab_index_get(slab_of_object(object, class), object);
 }
 
+void central_check_freed(const struct object *object, unsigned class)
+{
+    central_check(object, class);
+    if (unlikely(object->mark != OBJECT_FREED_MARK))
+        slab_die_of_write(object, class);
+}
+
+static bool list_holds(const struct object *at, size_t limit, const void *object)
+{
+    for (size_t i = 0; i < limit && at != NULL; i++, at = at->next) {
+        if (at == object)
+            return true;
+    }
+    return false;
+}
+
+/* The first object that occurs again among `count`. */
+static const struct object *listed_twice(const struct object *at, size_t count)
+{
+    for (; count > 1 && !list_holds(at->next, count - 1, at); count--)
+        at = at->next;
+    return at;
+}
+
+/* An object that is on the list twice makes it a ring. */
+void central_check_list(struct batch batch, unsigned class)
+{
+    const struct object *at = batch.head;
+    for (size_t i = 0; i < batch.count; i++, at = at->next)
+        central_check_freed(at, class);
+    if (unlikely(at != NULL))
+        slab_die_of_double_free(listed_twice(batch.head, batch.count), class);
+}
+
+static void check_lists(struct shard *shard)
+{
+    if (!lock_try(&shard->lock))
+        return;
+    for (unsigned class = 1; class < SIZECLASS_COUNT; class++) {
+        const struct store *store = &shard->stores[class];
+        for (uint32_t i = 0; i < store->list_count; i++)
+            central_check_list(store->lists[i], class);
+    }
+    lock_release(&shard->lock);
+}
+
+void central_check_kept(void)
+{
+    for (unsigned number = 0; number < central_shard_count(); number++)
+        check_lists(shard_at(number));
+}
+
+/* What follows the last object of a list. */
+static HPM_COLD void refuse_more(const struct object *object, unsigned class)
+{
+    slab_of_object(object, class);
+    die("free list of objects of %zu bytes goes on after its end with %p: "
+        "a freed object was written to",
+        sizeclass_bytes(class), (const void *)object);
+}
+
 /* Neighbours in a list mostly have one home, and often one slab. */
 void central_return(unsigned class, struct batch batch)
 {
@@ -292,6 +353,8 @@ void central_return(unsigned class, struct batch batch)
     }
     if (home != NULL)
         lock_release(&home->lock);
+    if (unlikely(batch.head != NULL))
+        refuse_more(batch.head, class);
 }
 
 void central_put(unsigned class, struct batch batch)

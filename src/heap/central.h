@@ -76,6 +76,16 @@ bool central_holds(struct span *slab, const void *object);
 /* Dies unless the freed object is one of the class and lies where one begins. Takes no lock. */
 void central_check(const struct object *object, unsigned class);
 
+/* The same, and that it bears the mark of a freed one, which malloc clears. */
+void central_check_freed(const struct object *object, unsigned class);
+
+/* Dies unless that many freed objects follow each other, and then comes the end. */
+void central_check_list(struct batch batch, unsigned class);
+
+/* The same of all lists that are kept here, but for those of a shard that is in use just now: the
+ * thread may be in a signal's handler, and hold its lock. */
+void central_check_kept(void);
+
 struct central_stats {
     size_t slab_count, slab_bytes;
     size_t out_objects;        // handed out by slabs: in lists, caches, and the program's hands

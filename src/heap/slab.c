@@ -70,10 +70,23 @@ HPM_COLD void slab_die_of_double_free(const void *object, unsigned class)
     die("double free of %p: object of %zu bytes", object, sizeclass_bytes(class));
 }
 
+HPM_COLD void slab_die_of_write(const void *object, unsigned class)
+{
+    die("write after free of %p: object of %zu bytes, freed, and written to at byte %zu", object,
+        sizeclass_bytes(class), offsetof(struct object, mark));
+}
+
 HPM_COLD void slab_refuse(const struct span *slab, const void *object)
 {
     slab_index_get(slab, object);
     slab_die_of_double_free(object, slab->class);
+}
+
+HPM_COLD void slab_refuse_run(const struct span *slab, const struct object *head, size_t count)
+{
+    for (; count > 1 && head->mark == OBJECT_FREED_MARK; count--)
+        head = head->next;
+    slab_die_of_write(head, slab->class);
 }
 
 void slab_put(struct span *slab, void *object)

@@ -34,8 +34,14 @@ void slab_put(struct span *slab, void *object);
 /* Dies of an object that was freed before. */
 _Noreturn void slab_die_of_double_free(const void *object, unsigned class);
 
+/* Dies of a freed object whose mark was written to. */
+_Noreturn void slab_die_of_write(const void *object, unsigned class);
+
 /* Dies of what is not to be put back. */
 _Noreturn void slab_refuse(const struct span *slab, const void *object);
+
+/* Dies of the first of `count` linked objects whose mark was written to. */
+_Noreturn void slab_refuse_run(const struct span *slab, const struct object *head, size_t count);
 
 /* Puts back but does not count: for runs of objects. */
 HPM_INLINE void slab_put_back(struct span *slab, const struct sizeclass *class, const void *object)
@@ -48,18 +54,23 @@ HPM_INLINE void slab_put_back(struct span *slab, const struct sizeclass *class, 
     *word |= bit;
 }
 
-/* Puts back the objects at the head of a list, the first of which lies in the slab: up to `count`, as
- * long as they do. Returns how many; *head is then the next one. */
+/* Puts back the objects at the head of a list, the first of which lies in the slab: up to `count`,
+ * as long as they do. Returns how many; *head is then the next one. Dies of one without a mark,
+ * too: it was written to since it was freed, or a link was. */
 HPM_INLINE size_t slab_put_run(struct span *slab, const struct sizeclass *class,
                                struct object **head, size_t count)
 {
     size_t put = 0;
+    uint64_t marks = 0;
     struct object *object = *head;
     do {
         struct object *next = object->next;
+        marks += object->mark;
         slab_put_back(slab, class, object);
         object = next;
     } while (++put < count && (size_t)((char *)object - slab->start) < span_bytes(slab));
+    if (unlikely(marks != put * OBJECT_FREED_MARK))
+        slab_refuse_run(slab, *head, put);
     slab->out -= (uint16_t)put;
     *head = object;
     return put;

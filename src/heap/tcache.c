@@ -234,6 +234,8 @@ void *tcache_refill(struct tcache *cache, unsigned class)
     struct tcache_list *list = &cache->lists[class];
     tend(cache);
     bool is_worth_it = list->push != NULL && pushed_count(list) * 2 >= (size_t)list->capacity;
+    if (list->push != NULL && unlikely(list->push->mark != OBJECT_FREED_MARK))
+        tcache_check_pushed(list, class);
     struct batch batch = is_worth_it ? take_pushed(list) : fetch_batch(cache, class);
     if (unlikely(batch.count == 0))
         return NULL;
@@ -257,37 +259,6 @@ void tcache_push_slow(struct tcache *cache, unsigned class, struct object *objec
     tcache_push(list, object);
 }
 
-static bool chain_holds(const struct object *at, size_t limit, const void *object)
-{
-    for (size_t i = 0; i < limit && at != NULL; i++, at = at->next) {
-        if (at == object)
-            return true;
-    }
-    return false;
-}
-
-/* The first object that occurs again among `count`. */
-static const struct object *pushed_twice(const struct object *at, size_t count)
-{
-    for (; count > 1 && !chain_holds(at->next, count - 1, at); count--)
-        at = at->next;
-    return at;
-}
-
-/* What is on a list bears the mark until it is handed out. */
-static HPM_COLD void die_of_write(const struct object *object, unsigned class)
-{
-    die("write after free of %p: object of %zu bytes, freed, and written to at byte %zu",
-        (const void *)object, sizeclass_bytes(class), offsetof(struct object, mark));
-}
-
-static void check_freed(const struct object *object, unsigned class)
-{
-    central_check(object, class);
-    if (unlikely(object->mark != OBJECT_FREED_MARK))
-        die_of_write(object, class);
-}
-
 /* The first one by its slab's record, the others by the page map's byte: what is none of the class
  * has another, or its slab refuses it. */
 void tcache_check_pushed(const struct tcache_list *list, unsigned class)
@@ -298,25 +269,25 @@ void tcache_check_pushed(const struct tcache_list *list, unsigned class)
         if (unlikely(pagemap_code_of(at) != code))
             central_check(at, class);
         if (unlikely(at->mark != OBJECT_FREED_MARK))
-            check_freed(at, class);
+            central_check_freed(at, class);
     }
 }
 
-/* Dies unless `count` objects of the class follow, and then an end: an object that is on the list
- * twice makes it a ring. */
-static void check_chain(const struct object *head, size_t count, unsigned class)
+/* It was counted by nobody; a ring has no end. */
+static void check_popped(const struct tcache_list *list, unsigned class)
 {
-    const struct object *at = head;
-    for (size_t i = 0; i < count; i++, at = at->next)
-        check_freed(at, class);
-    if (unlikely(at != NULL))
-        slab_die_of_double_free(pushed_twice(head, count), class);
+    const struct object *at = list->pop;
+    for (int i = 0; at != NULL && i < POP_WALK_MAX; i++, at = at->next)
+        central_check_freed(at, class);
 }
 
 void tcache_check(const struct tcache *cache)
 {
-    for (unsigned class = 1; class < SIZECLASS_COUNT; class++)
-        check_chain(cache->lists[class].push, pushed_count(&cache->lists[class]), class);
+    for (unsigned class = 1; class < SIZECLASS_COUNT; class++) {
+        const struct tcache_list *list = &cache->lists[class];
+        central_check_list((struct batch){list->push, pushed_count(list)}, class);
+        check_popped(list, class);
+    }
 }
 
 void tcache_retire(struct tcache *cache)

@@ -90,7 +90,7 @@ void tcache_check_pushed(const struct tcache_list *list, unsigned class);
  * the pop list; its first object is returned. NULL: tcache_refill has to see to it.
  *
  * All lists are checked where they end, in a slab or with the process. Those that go round in a
- * thread are looked at now and then. */
+ * thread are looked at now and then, their first object each time. */
 HPM_INLINE void *tcache_swap(struct tcache *cache, struct tcache_list *list, unsigned code)
 {
     enum { SWAPS_PER_CHECK = 16 };
@@ -98,7 +98,7 @@ HPM_INLINE void *tcache_swap(struct tcache *cache, struct tcache_list *list, uns
     int32_t capacity = list->capacity, pushed = capacity - list->room;
     if (unlikely(head == NULL || pushed * 2 < capacity || pushed > list->allowance))
         return NULL;
-    if (unlikely(++cache->swap_count % SWAPS_PER_CHECK == 0))
+    if (unlikely(++cache->swap_count % SWAPS_PER_CHECK == 0 || head->mark != OBJECT_FREED_MARK))
         tcache_check_pushed(list, sizeclass_from_code(code));
     owner_store(&list->push, NULL);
     owner_store(&list->room, capacity);

@@ -206,3 +206,31 @@ TEST(crime, a_freed_block_that_is_written_to_is_found_now_and_then_or_at_the_end
     CHECK(WIFSIGNALED(ending.status) && WTERMSIG(ending.status) == SIGABRT);
     CHECK(strncmp(ending.said, "hpmalloc: write after free of ", 30) == 0);
 }
+
+/* A list of freed objects that goes another way is seen at the first object that is none, or not
+ * free: which one that is depends on how far the list was used. */
+static void check_broken_list(const char *name, const char *interval)
+{
+    struct ending ending =
+        commit(name, (const char *[]){"HPMALLOC_SAMPLE_INTERVAL", interval, NULL});
+    if (!WIFSIGNALED(ending.status) || WTERMSIG(ending.status) != SIGABRT)
+        tap_fail(__FILE__, __LINE__, "%s: wait status %#x, not SIGABRT", name, ending.status);
+    if (strncmp(ending.said, "hpmalloc: write after free of ", 30) != 0 &&
+        strncmp(ending.said, "hpmalloc: free list of objects of ", 34) != 0)
+        tap_fail(__FILE__, __LINE__, "%s said: %s", name, ending.said);
+}
+
+TEST(crime, a_freed_block_that_is_written_over_or_whose_link_is_redirected)
+{
+    static const char *const names[] = {"overflow_into_freed",
+                                        "overflow_into_freed_medium",
+                                        "write_all_of_freed_and_go_on",
+                                        "write_all_of_freed_medium_and_go_on",
+                                        "redirect_freed_link_to_global",
+                                        "redirect_freed_link_to_object",
+                                        "redirect_freed_link_to_misaligned"};
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        check_broken_list(names[i], "0");
+        check_broken_list(names[i], "1g");
+    }
+}

@@ -191,6 +191,7 @@ static struct batch gather(struct hand *hand, size_t count)
     struct object **link = &batch.head;
     for (size_t i = 0; i < count; i++) {
         *link = disown(hand);
+        (*link)->mark = OBJECT_FREED_MARK;
         link = &(*link)->next;
         *link = NULL;
     }

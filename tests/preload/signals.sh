@@ -118,6 +118,58 @@ a_handler_set_before_is_kept()
 end" && is "$(count_files "$folder")" 0
 }
 
+# Looks at the signal, sets a handler, and what was there before; tells what that was.
+build_passing_handler()
+{
+    cat >"$work/passing.c" <<'END'
+#include <signal.h>
+#include <stdio.h>
+static void ignore(int number)
+{
+    (void)number;
+}
+int main(int count, char **arguments)
+{
+    struct sigaction mine = {.sa_handler = ignore}, seen, before;
+    (void)arguments;
+    sigaction(SIGUSR2, NULL, &seen);
+    sigaction(SIGUSR2, &mine, &before);
+    raise(SIGUSR2);
+    puts(seen.sa_handler == SIG_DFL && before.sa_handler == SIG_DFL ? "default" : "a handler");
+    fflush(stdout);
+    if (count > 1)
+        before = (struct sigaction){.sa_handler = SIG_DFL};
+    sigaction(SIGUSR2, &before, NULL);
+    raise(SIGUSR2);
+    return 0;
+}
+END
+    "${CC:-cc}" -o "$work/passing" "$work/passing.c"
+}
+
+what_was_there_before_is_a_default_and_dumps_again()
+{
+    fresh_folder
+    is "$(cd "$folder" && ours 10 "$work/passing" 2>/dev/null && echo lives)" "default
+lives" && is "$(count_files "$folder")" 1
+}
+
+a_default_that_is_asked_for_is_one()
+{
+    fresh_folder
+    is "$(cd "$folder" && ours 10 "$work/passing" default 2>/dev/null; kill -l $?)" "default
+USR2" && is "$(count_files "$folder")" 0
+}
+
+# An interpreter that keeps a handler of its own for each signal knows none of ours.
+python_sets_back_what_was_there()
+{
+    ours 20 python3 -c 'import signal
+before = signal.signal(signal.SIGUSR2, lambda *_: None)
+assert before is signal.SIG_DFL, before
+signal.signal(signal.SIGUSR2, before)'
+}
+
 another_signal_dumps()
 {
     launch_server HPMALLOC_DUMP_SIGNAL="$1"
@@ -277,6 +329,20 @@ if build_early_handler 2>/dev/null; then
     check "a handler set before ours is kept" a_handler_set_before_is_kept
 else
     skip "a handler set before ours is kept" "there is no C compiler"
+fi
+if build_passing_handler 2>/dev/null; then
+    check "before a handler of the program's there was a default, which dumps when it is set back" \
+        what_was_there_before_is_a_default_and_dumps_again
+    check "a default that the program asks for is one" a_default_that_is_asked_for_is_one
+else
+    skip "before a handler of the program's there was a default, which dumps when it is set back" \
+        "there is no C compiler"
+    skip "a default that the program asks for is one" "there is no C compiler"
+fi
+if has python3; then
+    check "python sets back what was there before" python_sets_back_what_was_there
+else
+    skip "python sets back what was there before" "there is no python3"
 fi
 check "a signal may be named, with SIG before it" another_signal_dumps SIGPROF PROF
 check "a real-time signal may be used" another_signal_dumps RTMIN+3 RTMIN+3

@@ -102,6 +102,8 @@ TEST(central, no_object_is_out_twice)
     for (size_t i = 0; i < BATCHES; i++) {
         for (struct object *at = batches[i].head; at != NULL; at = at->next)
             wrong += at->mark != i;
+        for (struct object *at = batches[i].head; at != NULL; at = at->next)
+            at->mark = OBJECT_FREED_MARK;
         central_put(class, batches[i]);
     }
     CHECK_EQUAL(wrong, 0);
@@ -259,6 +261,65 @@ TEST(central, it_dies_of_an_object_of_another_class_and_of_none)
     CHECK_DIES(check_bad, "%s", line);
 }
 
+#define WRITTEN_TO "write after free of %p: object of %zu bytes, freed, and written to at byte 8"
+
+TEST(central, it_dies_of_a_freed_object_that_was_written_to_on_its_way_into_its_slab)
+{
+    bad_class = class_of(128);
+    bad_batch = take_exactly(bad_class, 5);
+    struct object *second = bad_batch.head->next;
+    second->mark++;
+    CHECK_DIES(put_bad, WRITTEN_TO, (void *)second, (size_t)128);
+    second->mark--;
+    central_put(bad_class, bad_batch);
+    central_drain(bad_class);
+    CHECK_EQUAL(stats_of(bad_class).out_objects, 0);
+}
+
+/* Its link, too, which nobody follows while the list is whole. */
+TEST(central, it_dies_of_a_list_that_does_not_end_where_it_ended)
+{
+    static struct object foreign;
+    bad_class = class_of(144);
+    bad_batch = take_exactly(bad_class, 3);
+    struct object *live = bad_batch.head, *last = live->next->next;
+    bad_batch = (struct batch){live->next, 2};
+    last->next = live;
+    CHECK_DIES(put_bad,
+               "free list of objects of 144 bytes goes on after its end with %p: "
+               "a freed object was written to",
+               (void *)live);
+    last->next = &foreign;
+    CHECK_DIES(put_bad,
+               "free list of objects of 144 bytes leads to %p, which is none: "
+               "a freed object was written to, or a foreign one freed",
+               (void *)&foreign);
+    last->next = NULL;
+    live->next = NULL;
+    central_put(bad_class, bad_batch);
+    central_put(bad_class, (struct batch){live, 1});
+    central_drain(bad_class);
+    CHECK_EQUAL(stats_of(bad_class).out_objects, 0);
+}
+
+TEST(central, lists_it_keeps_are_checked_when_asked)
+{
+    unsigned class = class_of(256);
+    struct batch first = take_exactly(class, 4), second = take_exactly(class, 3);
+    struct object *last = second.head->next->next;
+    central_put(class, first);
+    central_put(class, second);
+    central_check_kept();
+    last->mark = 0;
+    CHECK_DIES(central_check_kept, WRITTEN_TO, (void *)last, (size_t)256);
+    last->mark = OBJECT_FREED_MARK;
+    last->next = last;
+    CHECK_DIES(central_check_kept, "double free of %p: object of 256 bytes", (void *)last);
+    last->next = NULL;
+    central_check_kept();
+    central_drain(class);
+}
+
 static struct shard *join_and_move(bool to_private)
 {
     bool may_move;
@@ -284,14 +345,14 @@ static void *exchange(void *number)
             taken_twice += at->mark != (uintptr_t)number;
         struct object *rest = batch.head->next;
         batch.head->next = atomic_exchange(&left_by_others, rest);
-        for (batch.count = 0, rest = batch.head; rest != NULL; rest = rest->next)
-            batch.count++;
+        for (batch.count = 0, rest = batch.head; rest != NULL; rest = rest->next, batch.count++)
+            rest->mark = OBJECT_FREED_MARK;
         central_put(class, batch);
     }
     struct object *rest = atomic_exchange(&left_by_others, NULL);
     for (struct object *next; rest != NULL; rest = next) {
         next = rest->next;
-        rest->next = NULL;
+        *rest = (struct object){NULL, OBJECT_FREED_MARK};
         central_put(class, (struct batch){rest, 1});
     }
     central_leave(shard);

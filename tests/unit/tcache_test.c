@@ -323,6 +323,26 @@ TEST(tcache, a_pointer_into_an_object_is_found_by_the_check_and_on_the_way_back)
                (void *)(object + 16));
 }
 
+TEST(tcache, a_freed_object_that_was_written_to_is_found_by_the_check_in_either_list)
+{
+    unsigned class = class_of(80);
+    checked = make_cache();
+    set_allowances(checked, TCACHE_UNLIMITED);
+    struct object *pushed = alloc(checked, class);
+    free_object(checked, class, pushed);
+    struct object *to_be_popped = checked->lists[class].pop;
+    check_it();
+    struct object *both[] = {pushed, to_be_popped};
+    for (size_t i = 0; i < array_count(both); i++) {
+        both[i]->mark = 0;
+        CHECK_DIES(check_it,
+                   "write after free of %p: object of 80 bytes, freed, and written to at byte 8",
+                   (void *)both[i]);
+        both[i]->mark = OBJECT_FREED_MARK;
+    }
+    retire_and_drain();
+}
+
 TEST(tcache, an_object_freed_twice_is_found_by_the_check_and_on_the_way_back)
 {
     unsigned class = class_of(48);
