@@ -1,7 +1,26 @@
 """What tests in Python say: a line of TAP for each sentence, with what speaks against it before it.
 And what they ask: where it is not so, an AssertionError says what was."""
 
+import os
+import sys
 import time
+
+
+def is_emulated():
+    """Whether qemu stands between what was built and the kernel: it does not do all that a kernel does."""
+    return "EMULATED" in os.environ
+
+
+def target_of(path):
+    """The processor and the C library that an ELF file is for."""
+    with open(path, "rb") as file:
+        data = file.read()
+    return data[18:20], b"\0libc.so.6\0" in data
+
+
+def is_native(library):
+    """Whether this machine's own programs can be run with it."""
+    return target_of(library) == target_of(os.path.realpath(sys.executable))
 
 
 def equal(is_, should_be, *said):

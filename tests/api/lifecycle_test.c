@@ -94,11 +94,22 @@ static void begin_early(int count, char **arguments, char **environment)
     pthread_atfork(prepare_early, NULL, NULL);
 }
 
+#ifdef __GLIBC__
+enum { BEGINS_BEFORE_CONSTRUCTORS = 1 };
 __attribute__((section(".preinit_array"), used)) static void (*early)(int, char **, char **) =
     begin_early;
+#else // musl calls nothing before constructors
+enum { BEGINS_BEFORE_CONSTRUCTORS = 0 };
+__attribute__((constructor)) static void begin_late(void)
+{
+    begin_early(0, NULL, NULL);
+}
+#endif
 
 TEST(lifecycle, malloc_works_before_any_constructor)
 {
+    if (!BEGINS_BEFORE_CONSTRUCTORS)
+        SKIP("this C library calls nothing before constructors");
     CHECK(was_fine_early);
     CHECK_TEXT(early_small, "from before all constructors");
     CHECK_TEXT(early_large, "a large one too");
@@ -206,8 +217,14 @@ static void be_child(void)
     _exit(is_fine ? 0 : 1);
 }
 
+/* So it is with glibc's malloc and qemu 7.2. */
+static const char hangs[] =
+    "under qemu children of programs with busy threads hang, with any malloc";
+
 TEST(lifecycle, children_of_a_program_with_busy_threads_can_allocate_run_threads_and_fork)
 {
+    if (tap_is_emulated())
+        SKIP(hangs);
     enum { THREADS = 4, FORKS = 100 };
     pthread_t threads[THREADS];
     is_over = false;
@@ -268,6 +285,8 @@ static void fork_inside_the_c_library(void)
 
 TEST(lifecycle, forkpty_and_daemon_are_forks_too)
 {
+    if (tap_is_emulated())
+        SKIP(hangs);
     CHECK_EQUAL(run_child(fork_inside_the_c_library), 0);
 }
 

@@ -48,7 +48,12 @@ keeps_own_handler()
 run -- ""
 check "SIGUSR2 dumps and the program goes on" dumps_and_goes_on
 run -- handler-before
-check "a handler set before the library starts is kept" keeps_own_handler
+sentence="a handler set before the library starts is kept"
+if [ "$status" = 77 ]; then
+    skip "$sentence" "this C library calls nothing before constructors"
+else
+    check "$sentence" keeps_own_handler
+fi
 run -- handler-after
 check "a handler set after the library started is kept" keeps_own_handler
 
@@ -96,7 +101,7 @@ child_writes_its_own_file()
 run -- fork
 check "a child's dump carries the child's pid" child_writes_its_own_file
 run -- small-stack
-check "a dump fits a signal stack of 4 KiB" dumps_and_goes_on
+check "a dump fits a signal stack of 4 KiB (7 on arm64)" dumps_and_goes_on
 
 run HPMALLOC_DUMP_AT_EXIT=1 -- exit
 check "the end of the program dumps when that was asked for" dumps_and_goes_on

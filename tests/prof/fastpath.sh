@@ -6,6 +6,7 @@ set -u
 top_srcdir=$(cd "${top_srcdir:-.}" && pwd)
 top_builddir=$(cd "${top_builddir:-.}" && pwd)
 library=$top_builddir/.libs/libhpmalloc.so
+objdump=${OBJDUMP:-objdump}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 checks=0
@@ -32,7 +33,7 @@ skip_all()
     exit 0
 }
 
-command -v objdump >/dev/null || skip_all "there is no objdump"
+command -v "$objdump" >/dev/null || skip_all "there is no $objdump"
 [ -n "${HPM_COMPILE:-}" ] || skip_all "run by make check, which knows how sources are compiled"
 case $HPM_COMPILE in
 *-fsanitize*) skip_all "sanitizers change the code" ;;
@@ -53,7 +54,7 @@ compile()
 # code FILE FUNCTION: instructions and what they refer to, without addresses.
 code()
 {
-    objdump -dr --no-show-raw-insn --no-addresses "$1" |
+    "$objdump" -dr --no-show-raw-insn --no-addresses "$1" |
         sed -n '/<'"$2"'>:/,/^$/p' | sed '1d;/^$/d'
 }
 

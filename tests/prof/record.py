@@ -129,7 +129,7 @@ def check_hung():
     program = Program(7)
     program.wait_for_changes(30000)
     program.process.send_signal(signal.SIGSTOP)
-    time.sleep(0.1)
+    os.waitpid(program.process.pid, os.WUNTRACED)
     before = program.said()
     faults = disagreement(program)
     text = text_of(program.record)
@@ -179,9 +179,13 @@ def check_profiles():
 
 
 def check_children():
-    program = Program(5, "fork")
-    program.wait_for_changes(60000)
-    report("a child of fork writes nothing into its parent's", disagreement(program.end()))
+    sentence = "a child of fork writes nothing into its parent's"
+    if tap.is_emulated():
+        skip(sentence, "qemu tells a process another time of its start than others")
+    else:
+        program = Program(5, "fork")
+        program.wait_for_changes(60000)
+        report(sentence, disagreement(program.end()))
     program = Program(6, "fork", record="record.%p")
     program.wait_for_changes(60000)
     program.end()
@@ -294,8 +298,9 @@ def check_two():
 
 
 def compile_plugin(path, frame_bytes):
+    """With what musl-gcc, unlike a musl system's own compiler, does not ask the linker for."""
     compiler = os.environ.get("CC", "cc").split()
-    subprocess.run([*compiler, "-shared", "-fPIC", "-O1", "-Wl,--build-id", "-o", path,
+    subprocess.run([*compiler, "-shared", "-fPIC", "-O1", "-Wl,--build-id,--eh-frame-hdr", "-o", path,
                     "-DFRAME_BYTES=%d" % frame_bytes, PLUGIN_SOURCE], check=True, timeout=60)
 
 

@@ -57,6 +57,11 @@ static char *map_guarded(size_t bytes)
     return pages + PAGE;
 }
 
+__attribute__((unused)) static int not_here(void)
+{
+    return NOT_HERE;
+}
+
 #if defined(__x86_64__)
 /* Code without unwind data. malloc_with calls malloc with a frame pointer of the caller's choice;
  * malloc_on does so with the stack pointer too, with nothing but the return address below `top`. */
@@ -238,12 +243,9 @@ static int stack_shrinks(void)
 #define false_signal    not_here
 #define stack_top       not_here
 #define stack_shrinks   not_here
-static int not_here(void)
-{
-    return NOT_HERE;
-}
 #endif
 
+#ifdef __GLIBC__
 enum { FIBRES = 32, FIBRE_BYTES = 8192, ROUNDS = 200 };
 
 static ucontext_t scheduler, fibre[FIBRES];
@@ -282,6 +284,9 @@ static int fibres(void)
     }
     return fibres_at_work == 0 ? 0 : 1;
 }
+#else // musl has no swapcontext
+#define fibres not_here
+#endif
 
 static _Atomic bool is_over;
 static _Atomic long opened;
@@ -363,6 +368,8 @@ static int open_replaced(char **paths)
     void *first = open_plugin(paths[0]), *was = dlsym(first, "plugin_allocate");
     use(calls_plugin(first, BLOCK_BYTES));
     dlclose(first);
+    if (dlopen(paths[0], RTLD_NOW | RTLD_NOLOAD) != NULL)
+        return NOT_HERE; // musl unloads nothing
     return system(command) == 0 ? open_after(was, paths[0]) : 1;
 }
 

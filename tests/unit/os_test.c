@@ -34,6 +34,8 @@ static bool is_all(const char *start, size_t bytes, char sign)
 
 TEST(os, the_pages_of_a_file_are_forgotten_and_read_again)
 {
+    if (tap_is_emulated())
+        SKIP("qemu forgets anonymous pages only");
     size_t page = os_page_bytes(), bytes = PAGES * page;
     char path[] = "/tmp/hpmalloc-os-XXXXXX", *content = malloc(bytes);
     int fd = mkstemp(path);

@@ -229,9 +229,9 @@ TEST(pageheap, where_the_systems_pages_are_larger_what_goes_back_spares_its_neig
 {
     static const size_t lengths[] = {8, 3, 13, 20, 5};
     struct span *spans[array_count(lengths)];
-    os_act_page_bytes(64 * KiB);
     soak();
     pageheap_free(pageheap_alloc(REGION_PAGES, SPAN_LARGE, NULL));
+    os_act_page_bytes(64 * KiB); // now, for the tables began where the real ones end
     for (size_t i = 0; i < array_count(lengths); i++) {
         spans[i] = pageheap_alloc(lengths[i], SPAN_LARGE, NULL);
         memset(spans[i]->start, (int)i + 1, span_bytes(spans[i]));
