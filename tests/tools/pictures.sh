@@ -173,7 +173,7 @@ check "what cannot be written or read is one line" says_what_is_wrong
 for name in early late; do
     # `kept` has to survive until the end.
     # shellcheck disable=SC2016
-    ours 60 HPMALLOC_SAMPLE_INTERVAL=2k HPMALLOC_DUMP_AT_EXIT=1 HPMALLOC_QUIET=1 \
+    ours 60 HPMALLOC_SAMPLE_INTERVAL=2k HPMALLOC_SAMPLE_BUDGET=off HPMALLOC_DUMP_AT_EXIT=1 HPMALLOC_QUIET=1 \
         HPMALLOC_DUMP_FORMAT=pprof,collapsed HPMALLOC_DUMP_PATH="$work/$name" HPMALLOC_PROGRAM=perl \
         perl -e '@kept = map { "x" x 50 } 1 .. 30000' >out 2>&1
 done

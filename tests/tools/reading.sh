@@ -242,7 +242,7 @@ if go version >"$work/out" 2>&1; then
             "-top -sample_index=$type plain.heap" "top --sample $type plain.heap"
     done
     check "plain.heap: focus on a file" same_as_pprof \
-        "-top -focus=two -sample_index=alloc_space plain.heap" "top --focus two --sample alloc_space plain.heap"
+        "-top -focus=three -sample_index=alloc_space plain.heap" "top --focus three --sample alloc_space plain.heap"
     check "plain.heap: all but a file's" same_as_pprof \
         "-top -ignore=one -sample_index=alloc_space plain.heap" "top --ignore one --sample alloc_space plain.heap"
     profile perl perl -e '%h = map { $_ => "x" x 50 } 1 .. 30000; eval "sub { $_ }" for 1 .. 999' &&

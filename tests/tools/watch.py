@@ -46,6 +46,7 @@ class Watched:
     def __init__(self, rounds=1000000, serves=True, has_twin=False, **options):
         self.folder = tempfile.mkdtemp(dir=work)
         environment = dict(os.environ, LD_PRELOAD=LIBRARY, HPMALLOC_SAMPLE_INTERVAL="16k",
+                           HPMALLOC_SAMPLE_BUDGET="off",
                            **{"HPMALLOC_" + name: str(value) for name, value in options.items()})
         with open(os.path.join(self.folder, "err"), "w") as errors:
             self.process = subprocess.Popen([PROGRAM, str(rounds)] + ["twin"] * has_twin, env=environment,
@@ -382,8 +383,7 @@ def keys_sort_pause_write_explain_and_quit():
         terminal.sees(r"\*objects")
         terminal.type("S")
         terminal.sees(r"\*size")
-        terminal.type("Right", "x")  # an arrow's bytes are no keys: its last one would sort by change
-        terminal.type("+")
+        terminal.type("Right", "x", "+")  # an arrow's bytes are no keys, as the C would be; what follows is
         holds("*size" in terminal.sees(r"every 0.6 s"))
         terminal.type("-", "-")
         terminal.sees(r"every 0.15 s")

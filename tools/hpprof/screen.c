@@ -261,15 +261,18 @@ bool screen_has_keys(void)
 
 int screen_key(void)
 {
-    unsigned char key, rest[16]; // of what an arrow sends
+    unsigned char key;
     if (!screen.has_keys)
         return 0;
     ssize_t count = read(STDIN_FILENO, &key, 1);
     if (count == 1 && key != '\033')
         return key;
-    if (count == 1) {
-        count = read(STDIN_FILENO, rest, sizeof(rest));
-        return 0;
+    /* An arrow sends ESC, [ or O, and up to a letter or ~; what was typed behind it is another. */
+    if (count == 1 && read(STDIN_FILENO, &key, 1) == 1 && (key == '[' || key == 'O')) {
+        while (read(STDIN_FILENO, &key, 1) == 1 && (key < '@' || key > '~'))
+            ;
     }
+    if (count == 1)
+        return 0;
     return count < 0 && errno != EINTR && errno != EAGAIN ? -1 : 0;
 }
