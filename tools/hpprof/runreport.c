@@ -83,7 +83,8 @@ static int wait_for(const struct runlive *live, struct run *run)
     int status;
     sigaction(SIGINT, &ignored, &interrupt);
     sigaction(SIGQUIT, &ignored, &quit);
-    bool has_ended = runlive_wait(live, run->child, &status, run->folder[0] != '\0' ? thin_out : NULL, run);
+    bool has_ended = runlive_wait(live, run->child, &status,
+                                  run->folder[0] != '\0' ? thin_out : NULL, run);
     sigaction(SIGINT, &interrupt, NULL);
     sigaction(SIGQUIT, &quit, NULL);
     if (!has_ended)
