@@ -315,7 +315,8 @@ class Terminal:
     """tmux with a shell in it: what is typed, and what is then to be seen."""
 
     def __init__(self, columns=100, rows=24, **environment):
-        self.socket = os.path.join(work, "tmux")
+        # Of its own: a server that was told to end may take a moment to.
+        self.socket = os.path.join(tempfile.mkdtemp(prefix="tmux.", dir=work), "socket")
         self.tmux("-f", "/dev/null", "new-session", "-d", "-x", str(columns), "-y", str(rows), "sh",
                   environment=dict(os.environ, PS1="$ ", **environment))
         self.type("PS1='$ '; cd %s; clear" % work, "Enter")
