@@ -32,13 +32,18 @@ def fields(data):
         yield tag >> 3, value
 
 
+def signed(number):
+    """An int64: what shrank between two profiles is below 0."""
+    return number - (1 << 64) if number >> 63 else number
+
+
 def packed(value):
     if isinstance(value, int):
-        return [value]
+        return [signed(value)]
     numbers, at = [], 0
     while at < len(value):
         number, at = number_at(value, at)
-        numbers.append(number)
+        numbers.append(signed(number))
     return numbers
 
 
