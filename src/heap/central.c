@@ -34,10 +34,10 @@ static struct {
     _Atomic unsigned more_common;
 
     /* Guarded by lock. */
-    unsigned limit; // 0: not known yet
+    unsigned limit;           // 0: not known yet
     unsigned moved_threads;   // in common shards other than central_first
-    unsigned private_threads; // in private ones
-    unsigned private_trials;  // how often that has turned out well, doubled: see private_limit_locked
+    unsigned private_threads; // in private ones; peeked at without the lock, like the next
+    unsigned private_trials;  // how often the number that may try it was doubled
     bool has_first_thread;
     bool are_crowded; // more threads than common shards; read without the lock
 } shards = {.lock = LOCK_INITIAL(LOCK_SHARDS)};
@@ -104,16 +104,17 @@ static struct shard *least_used_locked(bool is_private)
 /* A shard costs some hundred KiB, half a slab of each class: not more of them than a good part of
  * all memory pays for. And whether threads of this program free what they allocated, two of them
  * have to show first, then twice as many as have shown it. */
-static size_t private_limit_locked(void)
+static bool has_private_left(void)
 {
     size_t paid = min_size(KIND_MAX, pageheap_mapped_bytes() / PRIVATE_PER_BYTES);
-    return min_size(paid, (size_t)2 << shards.private_trials);
+    size_t limit = min_size(paid, (size_t)2 << peek_load(&shards.private_trials));
+    return peek_load(&shards.private_threads) < limit;
 }
 
 /* NULL: the thread is to stay where it is. */
 static struct shard *free_shard_locked(bool is_private)
 {
-    if (is_private && shards.private_threads >= private_limit_locked())
+    if (is_private && !has_private_left())
         return NULL;
     struct shard *shard = least_used_locked(is_private);
     if (shard != NULL && shard->thread_count == 0)
@@ -129,7 +130,7 @@ static void count_thread_locked(struct shard *shard, unsigned change)
 {
     owner_store(&shard->thread_count, shard->thread_count + change);
     if (shard->is_private)
-        shards.private_threads += change;
+        owner_store(&shards.private_threads, shards.private_threads + change);
     else if (shard != &central_first)
         shards.moved_threads += change;
     owner_store(&shards.are_crowded, shards.moved_threads + 1 > common_count());
@@ -145,8 +146,11 @@ struct shard *central_join(bool *may_move)
     return &central_first;
 }
 
+/* A thread that there is no private one for asks again and again, and mostly without the lock. */
 bool central_move(struct shard **shard, bool to_private)
 {
+    if (to_private && !has_private_left())
+        return false;
     lock_acquire(&shards.lock);
     struct shard *other = free_shard_locked(to_private);
     if (other != NULL) {
@@ -158,15 +162,23 @@ bool central_move(struct shard **shard, bool to_private)
     return other != NULL;
 }
 
-void central_judge_private(bool is_good)
+/* By how much private_trials changes. */
+static int judgement(bool is_good)
 {
     enum { TRIALS_MAX = 7 }; // all of KIND_MAX, and as far from none as can be unlearned
+    unsigned trials = peek_load(&shards.private_trials);
+    if (!is_good)
+        return trials > 0 ? -1 : 0;
+    return trials < TRIALS_MAX && 2 * peek_load(&shards.private_threads) >= (2u << trials);
+}
+
+/* Nothing changes, mostly, and then the lock is not wanted. */
+void central_judge_private(bool is_good)
+{
+    if (judgement(is_good) == 0)
+        return;
     lock_acquire(&shards.lock);
-    if (is_good && shards.private_trials < TRIALS_MAX &&
-        2 * shards.private_threads >= (2u << shards.private_trials))
-        shards.private_trials++;
-    else if (!is_good && shards.private_trials > 0)
-        shards.private_trials--;
+    owner_store(&shards.private_trials, shards.private_trials + (unsigned)judgement(is_good));
     lock_release(&shards.lock);
 }
 
@@ -284,20 +296,15 @@ void central_check_freed(const struct object *object, unsigned class)
         slab_die_of_write(object, class);
 }
 
-static bool list_holds(const struct object *at, size_t limit, const void *object)
+/* The first object that occurs again. */
+static const struct object *listed_twice(struct batch batch)
 {
-    for (size_t i = 0; i < limit && at != NULL; i++, at = at->next) {
-        if (at == object)
-            return true;
+    const struct object *at = batch.head;
+    for (; batch.count > 1; at = batch.head) {
+        batch = (struct batch){at->next, batch.count - 1};
+        if (batch_holds(batch, at))
+            return at;
     }
-    return false;
-}
-
-/* The first object that occurs again among `count`. */
-static const struct object *listed_twice(const struct object *at, size_t count)
-{
-    for (; count > 1 && !list_holds(at->next, count - 1, at); count--)
-        at = at->next;
     return at;
 }
 
@@ -308,14 +315,14 @@ void central_check_list(struct batch batch, unsigned class)
     for (size_t i = 0; i < batch.count; i++, at = at->next)
         central_check_freed(at, class);
     if (unlikely(at != NULL))
-        slab_die_of_double_free(listed_twice(batch.head, batch.count), class);
+        slab_die_of_double_free(listed_twice(batch), class);
 }
 
 static void check_lists(struct shard *shard)
 {
     if (!lock_try(&shard->lock))
         return;
-    for (unsigned class = 1; class < SIZECLASS_COUNT; class++) {
+    for (unsigned class = 1; class < SIZECLASS_COUNT; class ++) {
         const struct store *store = &shard->stores[class];
         for (uint32_t i = 0; i < store->list_count; i++)
             central_check_list(store->lists[i], class);

@@ -12,7 +12,7 @@ static _Atomic int empty_tagged;
 
 void store_init(struct store *store, unsigned class, uint8_t shard)
 {
-    owner_store(&store->class, (uint8_t)class);
+    owner_store(&store->class, (uint8_t) class);
     store->shard = shard;
     list_init(&store->partial_tagged);
     for (unsigned fill = 0; fill < SLAB_FILLS; fill++)
@@ -132,8 +132,7 @@ static struct batch take_list(struct store *store)
 
 struct batch store_take(struct store *store, size_t count)
 {
-    struct batch batch =
-        store->list_count > 0 ? take_list(store) : take_from_slabs(store, count);
+    struct batch batch = store->list_count > 0 ? take_list(store) : take_from_slabs(store, count);
     if (store->idle_lists > store->list_count)
         store->idle_lists = store->list_count;
     store->is_idle = false;
@@ -238,11 +237,8 @@ unsigned store_tend(struct store *store, struct batch lists[static STORE_LISTS_M
 bool store_lists_hold(const struct store *store, const void *object)
 {
     for (uint32_t i = 0; i < store->list_count; i++) {
-        const struct object *at = store->lists[i].head;
-        for (size_t n = 0; n < store->lists[i].count && at != NULL; n++, at = at->next) {
-            if (at == object)
-                return true;
-        }
+        if (batch_holds(store->lists[i], object))
+            return true;
     }
     return false;
 }

@@ -23,10 +23,20 @@ struct batch {
     size_t count;
 };
 
+HPM_INLINE bool batch_holds(struct batch batch, const void *object)
+{
+    const struct object *at = batch.head;
+    for (size_t i = 0; i < batch.count && at != NULL; i++, at = at->next) {
+        if (at == object)
+            return true;
+    }
+    return false;
+}
+
 struct store {
     uint8_t class; // peeked at without the lock
     uint8_t shard;
-    bool is_idle;        // nothing was taken since store_tend
+    bool is_idle; // nothing was taken since store_tend
     uint32_t list_count;
     uint32_t idle_lists; // as few as there were since store_tend
     uint32_t used_fills; // bit: partial[] of that fill is not empty; peeked at by other shards
@@ -34,7 +44,7 @@ struct store {
     struct list partial_tagged;
     uint32_t *spare_tags; // arrays of slabs that went back, linked through their first words
     struct batch lists[STORE_LISTS_MAX];
-    size_t list_objects; // in lists
+    size_t list_objects;                                // in lists
     size_t slab_count, out_objects, tagged_out_objects; // out: handed out by slabs
 };
 
@@ -53,7 +63,8 @@ size_t store_reserve_count(const struct store *store);
 /* Keeps the list whole. False: there is enough already. */
 bool store_keep(struct store *store, struct batch batch);
 
-/* Puts the objects at the head of a list back into their slab, one of this store's, as slab_put_run. */
+/* Puts the objects at the head of a list back into their slab, one of this store's, as
+ * slab_put_run. */
 size_t store_put(struct store *store, struct span *slab, struct object **head, size_t count);
 
 /* Gives up to `list_count` kept lists out, to be put into their slabs. Returns how many. */
@@ -70,8 +81,8 @@ unsigned store_tend(struct store *store, struct batch lists[static STORE_LISTS_M
 /* Whether one of the kept lists holds the object. */
 bool store_lists_hold(const struct store *store, const void *object);
 
-/* The emptiest slab, of those in the first `fills` of SLAB_FILLS steps of being handed out; no longer
- * this store's then. Or NULL. */
+/* The emptiest slab, of those in the first `fills` of SLAB_FILLS steps of being handed out; no
+ * longer this store's then. Or NULL. */
 struct span *store_give_slab(struct store *store, unsigned fills);
 
 /* Makes it one of this store's slabs. */
