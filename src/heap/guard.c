@@ -143,7 +143,7 @@ static char *alloc_locked(size_t bytes, size_t alignment, unsigned class, uint32
                                     .bytes = bytes,
                                     .tag = tag,
                                     .slot = (uint16_t)slot,
-                                    .class = (uint8_t) class};
+                                    .class = (uint8_t)class};
     if (!open_pages(object)) {
         put_slot_locked((uint16_t)slot);
         return NULL;

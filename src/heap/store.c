@@ -12,7 +12,7 @@ static _Atomic int empty_tagged;
 
 void store_init(struct store *store, unsigned class, uint8_t shard)
 {
-    owner_store(&store->class, (uint8_t) class);
+    owner_store(&store->class, (uint8_t)class);
     store->shard = shard;
     list_init(&store->partial_tagged);
     for (unsigned fill = 0; fill < SLAB_FILLS; fill++)

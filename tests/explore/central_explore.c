@@ -1,5 +1,5 @@
-/* heap/central and heap/store in every order of their turns: the rooms themselves, between locks that
- * ask the explorer and a page heap of a few slabs. */
+/* heap/central and heap/store in every order of their turns: the rooms themselves, between locks
+ * that ask the explorer and a page heap of a few slabs. */
 #include <stdarg.h>
 
 #include "base/base.h"
@@ -272,22 +272,22 @@ static void begin_with_more(void)
     take(&hands[0], 8);
 }
 
-static void first_returns(void)
+static void first_returns(unsigned thread)
 {
-    put_back(&hands[0], hands[0].count - 1);
-    put_back(&hands[0], 1);
+    put_back(&hands[thread], hands[thread].count - 1);
+    put_back(&hands[thread], 1);
 }
 
-static void first_puts(void)
+static void first_puts(unsigned thread)
 {
-    put(&hands[0], hands[0].count - 1);
-    put(&hands[0], 1);
+    put(&hands[thread], hands[thread].count - 1);
+    put(&hands[thread], 1);
 }
 
-static void second_takes(void)
+static void second_takes(unsigned thread)
 {
-    take(&hands[1], 2);
-    put_back(&hands[1], 1);
+    take(&hands[thread], 2);
+    put_back(&hands[thread], 1);
 }
 
 TEST(explore, objects_go_back_to_a_slab_that_another_shard_takes_over)
@@ -311,15 +311,15 @@ static void begin_with_three(void)
     own(&hands[2], disown(&hands[0]));
 }
 
-static void third_returns(void)
+static void third_returns(unsigned thread)
 {
-    put_back(&hands[2], 2);
+    put_back(&hands[thread], 2);
 }
 
-static void third_takes(void)
+static void third_takes(unsigned thread)
 {
-    take(&hands[2], 1);
-    put(&hands[2], 2);
+    take(&hands[thread], 1);
+    put(&hands[thread], 2);
 }
 
 TEST(explore, three_shards_take_and_give_back_one_another_s_objects)
@@ -330,28 +330,31 @@ TEST(explore, three_shards_take_and_give_back_one_another_s_objects)
         &(struct explore_plan){3, begin_with_three, {first_puts, second_takes, third_takes}, end}));
 }
 
-static void tend_twice(void)
+static void tend_twice(unsigned thread)
 {
+    (void)thread;
     central_tend(hands[1].shard, CLASS);
     central_tend_deserted(CLASS, 1);
     central_tend(&central_first, CLASS);
 }
 
-static void drain(void)
+static void drain(unsigned thread)
 {
+    (void)thread;
     central_drain(CLASS);
 }
 
 TEST(explore, what_is_kept_goes_back_while_others_take_it)
 {
-    CHECK(explore(&(struct explore_plan){
-        3, begin_with_two, {first_puts, second_takes, tend_twice}, end}));
     CHECK(explore(
-        &(struct explore_plan){3, begin_with_two, {first_puts, second_takes, drain}, end}));
+        &(struct explore_plan){3, begin_with_two, {first_puts, second_takes, tend_twice}, end}));
+    CHECK(
+        explore(&(struct explore_plan){3, begin_with_two, {first_puts, second_takes, drain}, end}));
 }
 
-static void come_and_go(struct hand *hand)
+static void come_and_go(unsigned thread)
 {
+    struct hand *hand = &hands[thread];
     join(hand);
     struct shard *joined = hand->shard;
     hand->shard = central_local(joined);
@@ -362,30 +365,16 @@ static void come_and_go(struct hand *hand)
     hand->shard = NULL;
 }
 
-static void first_comes(void)
-{
-    come_and_go(&hands[0]);
-}
-
-static void second_comes(void)
-{
-    come_and_go(&hands[1]);
-}
-
-static void third_comes(void)
-{
-    come_and_go(&hands[2]);
-}
-
 TEST(explore, threads_come_to_shards_and_leave_them)
 {
-    CHECK(explore(&(struct explore_plan){2, begin, {first_comes, second_comes}, end}));
-    CHECK(explore(&(struct explore_plan){3, begin, {first_comes, second_comes, third_comes}, end}));
+    CHECK(explore(&(struct explore_plan){2, begin, {come_and_go, come_and_go}, end}));
+    CHECK(explore(&(struct explore_plan){3, begin, {come_and_go, come_and_go, come_and_go}, end}));
 }
 
 /* Comes to be alone, finds that it does it no good, and goes among the others again. */
-static void be_alone_for_a_time(struct hand *hand)
+static void be_alone_for_a_time(unsigned thread)
 {
+    struct hand *hand = &hands[thread];
     join(hand);
     bool is_alone = central_move(&hand->shard, true);
     EXPLORE_CHECK(is_alone == hand->shard->is_private);
@@ -398,21 +387,12 @@ static void be_alone_for_a_time(struct hand *hand)
     hand->shard = NULL;
 }
 
-static void first_is_alone(void)
-{
-    be_alone_for_a_time(&hands[0]);
-}
-
-static void second_is_alone(void)
-{
-    be_alone_for_a_time(&hands[1]);
-}
-
 TEST(explore, private_shards_have_one_thread_and_lose_it_again)
 {
-    CHECK(explore(&(struct explore_plan){2, begin, {first_is_alone, second_is_alone}, end}));
-    CHECK(explore(
-        &(struct explore_plan){3, begin, {first_is_alone, second_is_alone, third_comes}, end}));
+    CHECK(
+        explore(&(struct explore_plan){2, begin, {be_alone_for_a_time, be_alone_for_a_time}, end}));
+    CHECK(explore(&(struct explore_plan){
+        3, begin, {be_alone_for_a_time, be_alone_for_a_time, come_and_go}, end}));
 }
 
 static void *tagged;
@@ -423,18 +403,18 @@ static void begin_tagged(void)
     tagged = central_take_tagged(hands[0].shard, CLASS, 7);
 }
 
-static void first_frees_tagged(void)
+static void first_frees_tagged(unsigned thread)
 {
     EXPLORE_CHECK(central_tag_get(pagemap_find(tagged), tagged) == 7);
     central_put_tagged(pagemap_find(tagged), tagged);
-    put_back(&hands[0], 3);
+    put_back(&hands[thread], 3);
 }
 
-static void second_takes_tagged(void)
+static void second_takes_tagged(unsigned thread)
 {
     void *object = central_take_tagged(&central_first, CLASS, 9);
     EXPLORE_CHECK(object != NULL && central_tag_get(pagemap_find(object), object) == 9);
-    second_takes();
+    second_takes(thread);
     central_put_tagged(pagemap_find(object), object);
 }
 
@@ -444,15 +424,16 @@ TEST(explore, tagged_objects_keep_their_tags)
         &(struct explore_plan){2, begin_tagged, {first_frees_tagged, second_takes_tagged}, end}));
 }
 
-static void look_for_object(void)
+static void look_for_object(unsigned thread)
 {
-    struct object *object = hands[2].objects[0];
+    struct object *object = hands[thread].objects[0];
     EXPLORE_CHECK(!central_holds(pagemap_find(object), object));
-    put(&hands[2], 2);
+    put(&hands[thread], 2);
 }
 
-static void fork_now(void)
+static void fork_now(unsigned thread)
 {
+    (void)thread;
     central_fork_prepare();
     for (unsigned number = 0; number < central_shard_count(); number++)
         EXPLORE_CHECK(explore_holds(&lock_of(number)->state));
@@ -469,7 +450,7 @@ TEST(explore, a_fork_finds_all_locks_free)
 {
     CHECK(explore(
         &(struct explore_plan){3, begin_with_two, {first_puts, second_takes, fork_now}, end}));
-    CHECK(explore(&(struct explore_plan){3, begin, {first_comes, second_comes, fork_now}, end}));
+    CHECK(explore(&(struct explore_plan){3, begin, {come_and_go, come_and_go, fork_now}, end}));
 }
 
 #endif

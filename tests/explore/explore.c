@@ -144,7 +144,7 @@ void explore_fail(const char *format, ...)
 
 static void run_thread(void)
 {
-    all.plan->work[all.now]();
+    all.plan->work[all.now](all.now);
     all.is_done[all.now] = true;
     if (++all.done_count < all.plan->threads)
         let_go_on(next_thread());

@@ -17,9 +17,9 @@ enum { EXPLORE_THREADS_MAX = 4, EXPLORE_POINTS_MAX = 4000 };
 
 struct explore_plan {
     unsigned threads;
-    void (*begin)(void);          // all as at first; alone
-    void (*work[EXPLORE_THREADS_MAX])(void);
-    void (*end)(void);            // checks; alone
+    void (*begin)(void); // all as at first; alone
+    void (*work[EXPLORE_THREADS_MAX])(unsigned thread);
+    void (*end)(void); // checks; alone
 };
 
 /* Runs all courses. What fails is printed with its course. Returns how many courses there were, 0
