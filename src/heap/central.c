@@ -322,7 +322,7 @@ static void check_lists(struct shard *shard)
 {
     if (!lock_try(&shard->lock))
         return;
-    for (unsigned class = 1; class < SIZECLASS_COUNT; class ++) {
+    for (unsigned class = 1; class < SIZECLASS_COUNT; class++) {
         const struct store *store = &shard->stores[class];
         for (uint32_t i = 0; i < store->list_count; i++)
             central_check_list(store->lists[i], class);
