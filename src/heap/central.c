@@ -38,6 +38,7 @@ static struct {
     unsigned moved_threads;   // in common shards other than central_first
     unsigned private_threads; // in private ones; peeked at without the lock, like the next
     unsigned private_trials;  // how often the number that may try it was doubled
+    unsigned failed_trials;   // second ones; halved by one that went well
     bool has_first_thread;
     bool are_crowded; // more threads than common shards; read without the lock
 } shards = {.lock = LOCK_INITIAL(LOCK_SHARDS)};
@@ -173,13 +174,23 @@ static int judgement(bool is_good)
 }
 
 /* Nothing changes, mostly, and then the lock is not wanted. */
-void central_judge_private(bool is_good)
+void central_judge_private(bool is_good, bool is_second_trial)
 {
-    if (judgement(is_good) == 0)
+    if (judgement(is_good) == 0 && !is_second_trial)
         return;
     lock_acquire(&shards.lock);
     owner_store(&shards.private_trials, shards.private_trials + (unsigned)judgement(is_good));
+    if (is_second_trial)
+        owner_store(&shards.failed_trials,
+                    is_good ? shards.failed_trials / 2 : shards.failed_trials + 1);
     lock_release(&shards.lock);
+}
+
+bool central_may_try_again(uint32_t visits)
+{
+    enum { VISITS_SHIFT = 10 };
+    unsigned failed = peek_load(&shards.failed_trials);
+    return failed < 32 - VISITS_SHIFT && visits >> VISITS_SHIFT >> failed != 0;
 }
 
 void central_leave(struct shard *shard)

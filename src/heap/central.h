@@ -33,8 +33,13 @@ struct shard *central_join(bool *may_move);
 bool central_move(struct shard **shard, bool to_private);
 void central_leave(struct shard *shard);
 
-/* Whether a private shard has done a thread good: more threads get one, or fewer. */
-void central_judge_private(bool is_good);
+/* Whether a private shard has done a thread good: more threads get one, or fewer. What those that
+ * try again learn says how soon the next may. */
+void central_judge_private(bool is_good, bool is_second_trial);
+
+/* Whether a thread that made so many visits to the slow path, and lost its private shard, may try
+ * again: 1024, and twice as many for each trial that failed. */
+bool central_may_try_again(uint32_t visits);
 
 /* Whose objects this thread should take now: those of the shard it joined, or of its processor. */
 struct shard *central_local(struct shard *shard);

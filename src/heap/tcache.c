@@ -112,14 +112,14 @@ static struct batch cut(struct batch *batch, size_t count)
     return rest;
 }
 
-/* What a thread took and did not give back, and whose it is that it gives back, decide where it takes
- * more. */
+/* What a thread took and did not give back, and whose it is that it gives back, decide where it
+ * takes more. */
 static void put_back(struct tcache *cache, unsigned class, struct batch batch)
 {
     cache->held_bytes -= (int64_t)(batch.count * sizeclass_bytes(class));
     if (cache->is_alone && batch.head != NULL) {
-        cache->put_lists++;
-        cache->away_lists += central_is_away(cache->shard, batch.head);
+        if (++cache->put_lists > 0)
+            cache->away_lists += central_is_away(cache->shard, batch.head);
     }
     central_put(class, batch);
 }
@@ -168,11 +168,12 @@ void tcache_unset_allowances(struct tcache *cache)
 }
 
 /* What goes from hand to hand is best handed on in a shard that threads share: once most of what a
- * thread frees is not from its own shard, it goes back for good. */
+ * thread frees is not from its own shard, it goes back. */
 static void judge_place(struct tcache *cache)
 {
     bool is_good = cache->away_lists * 2 <= cache->put_lists;
-    central_judge_private(is_good);
+    central_judge_private(is_good, cache->is_second_trial);
+    cache->is_second_trial = false;
     if (!is_good) {
         cache->is_alone = false;
         central_move(&cache->shard, false);
@@ -180,15 +181,31 @@ static void judge_place(struct tcache *cache)
     cache->put_lists = cache->away_lists = 0;
 }
 
-/* A thread that allocates much moves to a shard with few others, one that holds something to its own. */
+/* One that holds something moves to a shard of its own. A thread that inherits what another
+ * allocated frees that first, and loses its shard: it tries again later, and then its first lists
+ * do not count. */
+static void try_alone(struct tcache *cache)
+{
+    enum { BYTES_TO_BE_ALONE = 32 << 10, LISTS_INHERITED = 256 };
+    bool may_try = cache->was_alone ? central_may_try_again(cache->visit_count)
+                                    : cache->held_bytes >= BYTES_TO_BE_ALONE;
+    if (!may_try || !central_move(&cache->shard, true))
+        return;
+    cache->is_second_trial = cache->was_alone;
+    cache->put_lists = cache->was_alone ? -LISTS_INHERITED : 0;
+    cache->away_lists = 0;
+    cache->is_alone = cache->was_alone = true;
+}
+
+/* A thread that allocates much moves to a shard with few others. */
 static void find_place(struct tcache *cache)
 {
-    enum { VISITS_TO_MOVE = 2048, BYTES_TO_BE_ALONE = 32 << 10, LISTS_TO_JUDGE = 16 };
+    enum { VISITS_TO_MOVE = 2048, LISTS_TO_JUDGE = 16 };
     if (cache->visit_count == VISITS_TO_MOVE && !cache->is_alone)
         central_move(&cache->shard, false);
-    if (!cache->was_alone && cache->held_bytes >= BYTES_TO_BE_ALONE)
-        cache->was_alone = cache->is_alone = central_move(&cache->shard, true);
-    if (cache->is_alone && cache->put_lists >= LISTS_TO_JUDGE)
+    if (!cache->is_alone)
+        try_alone(cache);
+    else if (cache->put_lists >= LISTS_TO_JUDGE)
         judge_place(cache);
 }
 

@@ -34,7 +34,9 @@ struct tcache {
     struct shard *shard;
     bool may_move;            // to another shard
     bool is_alone, was_alone; // in a private one
-    uint32_t put_lists, away_lists; // while alone: given back, and those of others' objects
+    bool is_second_trial;
+    int32_t put_lists;  // while alone: given back; from below 0, where the first do not count
+    int32_t away_lists; // and those of others' objects
     int64_t held_bytes;       // taken from central and not given back
     struct list link;         // in the registry, guarded by its lock
     uint32_t allowance_epoch; // of the caller

@@ -379,7 +379,7 @@ static void be_alone_for_a_time(unsigned thread)
     bool is_alone = central_move(&hand->shard, true);
     EXPLORE_CHECK(is_alone == hand->shard->is_private);
     take(hand, 1);
-    central_judge_private(false);
+    central_judge_private(false, true);
     central_move(&hand->shard, false);
     EXPLORE_CHECK(!hand->shard->is_private);
     put(hand, 1);

@@ -434,12 +434,12 @@ TEST(central, private_shards_are_for_one_thread_at_a_time_and_for_as_many_as_it_
     CHECK(one != two && one != &central_first && two != &central_first);
     CHECK(refused == &central_first);
     CHECK(central_local(one) == one);
-    central_judge_private(true);
+    central_judge_private(true, false);
     struct shard *third = join_and_move(true);
     CHECK(third != &central_first && third != one && third != two);
     central_leave(two);
     CHECK(join_and_move(true) == two);
-    central_judge_private(false);
+    central_judge_private(false, false);
     CHECK(join_and_move(true) == &central_first);
     struct batch batch = central_take(one, class_of(320), 4);
     CHECK(!central_is_away(one, batch.head) && central_is_away(two, batch.head));

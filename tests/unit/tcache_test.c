@@ -394,3 +394,92 @@ TEST(tcache, threads_that_free_each_others_objects_never_share_one)
     central_drain(class_of(112));
     CHECK_EQUAL(out_objects(class_of(112)), live);
 }
+
+/* A thread with a place that it may leave, and what another allocated, which it gets to free. */
+enum { INHERITED = 4000, OWN = 500 };
+static struct place {
+    struct tcache *maker, *heir;
+    unsigned class;
+    void *objects[INHERITED], *own[OWN];
+} place;
+
+static void begin_place(void)
+{
+    place.class = class_of(1024);
+    place.maker = make_cache();
+    place.heir = make_cache();
+    set_allowances(place.maker, TCACHE_UNLIMITED);
+    set_allowances(place.heir, TCACHE_UNLIMITED);
+    for (int i = 0; i < INHERITED; i++)
+        place.objects[i] = alloc(place.maker, place.class);
+    for (int i = 0; i < OWN; i++)
+        place.own[i] = alloc(place.heir, place.class);
+}
+
+static void free_inherited(int from, int to)
+{
+    for (int i = from; i < to; i++)
+        free_object(place.heir, place.class, place.objects[i]);
+}
+
+/* Until the heir has made so many visits; true if it was alone at the end of each one of the last. */
+static bool renew_own(uint32_t visits)
+{
+    bool is_alone = false;
+    for (size_t i = 0; place.heir->visit_count < visits; i = (i + OWN / 2) % OWN) {
+        for (size_t j = i; j < i + OWN / 2; j++)
+            free_object(place.heir, place.class, place.own[j]);
+        for (size_t j = i; j < i + OWN / 2; j++)
+            place.own[j] = alloc(place.heir, place.class);
+        is_alone = place.heir->is_alone;
+    }
+    return is_alone;
+}
+
+static void end_place(void)
+{
+    for (int i = 0; i < OWN; i++)
+        free_object(place.heir, place.class, place.own[i]);
+    tcache_retire(place.heir);
+    tcache_retire(place.maker);
+    central_drain(place.class);
+    CHECK_EQUAL(out_objects(place.class), 0);
+}
+
+TEST(tcache, who_frees_what_others_allocated_is_among_them)
+{
+    begin_place();
+    CHECK(place.heir->may_move && place.heir->is_alone);
+    free_inherited(0, INHERITED);
+    CHECK(!place.heir->is_alone && place.heir->was_alone);
+    CHECK(!renew_own(512));
+    end_place();
+}
+
+TEST(tcache, who_inherited_is_alone_again_once_it_frees_its_own)
+{
+    begin_place();
+    free_inherited(0, INHERITED / 2);
+    CHECK(!renew_own(900));
+    free_inherited(INHERITED / 2, INHERITED);
+    CHECK(renew_own(2000));
+    CHECK(central_may_try_again(1024));
+    end_place();
+}
+
+TEST(tcache, who_goes_on_to_free_what_others_allocated_tries_it_less_and_less)
+{
+    begin_place();
+    uint32_t alone_visits = 0, visits = 0;
+    while (visits < 16384) {
+        free_inherited(0, INHERITED);
+        for (int i = 0; i < INHERITED; i++)
+            place.objects[i] = alloc(place.maker, place.class);
+        alone_visits += place.heir->is_alone ? place.heir->visit_count - visits : 0;
+        visits = place.heir->visit_count;
+    }
+    CHECK(!central_may_try_again(2048));
+    CHECK(alone_visits < visits / 4);
+    free_inherited(0, INHERITED);
+    end_place();
+}
