@@ -36,35 +36,31 @@ static size_t count_upto(uintptr_t address)
     return low;
 }
 
-const struct loaded_object *objects_find(uintptr_t address)
+struct loaded_object *objects_find(uintptr_t address)
 {
     size_t upto = count_upto(address);
     if (upto == 0)
         return NULL;
-    const struct loaded_object *object = &loaded.objects[upto - 1];
+    struct loaded_object *object = &loaded.objects[upto - 1];
     return address < object->limit ? object : NULL;
 }
 
-void objects_note_read(const struct loaded_object *object)
-{
-    loaded.objects[object - loaded.objects].is_read = true;
-}
-
-/* From the table on: .eh_frame lies behind it, as linkers put it. */
+/* Up to where it was read and no further: what lies around it may be the program's code. */
 static void forget_table(const struct loaded_object *object)
 {
     if (object->copy != NULL)
         os_forget_file((void *)(uintptr_t)object->copy, object->copy_bytes);
-    else if (object->table != 0 && object->is_constant)
-        os_forget_file((void *)object->table, object->readable_limit - object->table);
+    else if (object->is_constant)
+        os_forget_file((void *)object->read_start, object->read_limit - object->read_start);
 }
 
 void objects_forget_tables(void)
 {
     for (size_t i = 0; i < loaded.count; i++) {
-        if (loaded.objects[i].is_read)
-            forget_table(&loaded.objects[i]);
-        loaded.objects[i].is_read = false;
+        struct loaded_object *object = &loaded.objects[i];
+        if (object->read_limit != 0)
+            forget_table(object);
+        object->read_start = object->read_limit = 0;
     }
 }
 
@@ -85,6 +81,21 @@ static bool holds(const ElfW(Phdr) * segment, ElfW(Addr) address)
     return address >= segment->p_vaddr && address - segment->p_vaddr < segment->p_filesz;
 }
 
+/* Whether the loader writes to segments that are not writable (DT_TEXTREL). */
+HPM_EARLY static bool is_relocated(uintptr_t bias, const ElfW(Phdr) * segments, size_t count)
+{
+    bool found = false;
+    for (size_t i = 0; i < count; i++) {
+        if (segments[i].p_type != PT_DYNAMIC)
+            continue;
+        const ElfW(Dyn) *at = (const void *)(bias + segments[i].p_vaddr);
+        for (; at->d_tag != DT_NULL; at++)
+            found |= at->d_tag == DT_TEXTREL ||
+                     (at->d_tag == DT_FLAGS && (at->d_un.d_val & DF_TEXTREL) != 0);
+    }
+    return found;
+}
+
 /* The unwind table and the loaded segment that holds it. */
 HPM_EARLY static void find_table(struct loaded_object *object, uintptr_t bias,
                                  const ElfW(Phdr) * segments, size_t count)
@@ -100,7 +111,7 @@ HPM_EARLY static void find_table(struct loaded_object *object, uintptr_t bias,
         object->table = bias + table->p_vaddr;
         object->readable_start = bias + segments[i].p_vaddr;
         object->readable_limit = object->readable_start + segments[i].p_filesz;
-        object->is_constant = segments[i].p_flags == PF_R;
+        object->is_constant = (segments[i].p_flags & PF_W) == 0;
     }
 }
 
@@ -118,6 +129,7 @@ static void find_frames(struct loaded_object *object, uintptr_t bias, const ElfW
         if (segments[i].p_type != PT_LOAD || !holds(&segments[i], section.sh_addr) ||
             section.sh_size > segments[i].p_vaddr + segments[i].p_filesz - section.sh_addr)
             continue;
+        object->is_constant = (segments[i].p_flags & PF_W) == 0;
         object->frames = object->readable_start = bias + section.sh_addr;
         object->readable_limit = object->frames + section.sh_size;
     }
@@ -130,6 +142,7 @@ HPM_EARLY static int add_at_start(struct dl_phdr_info *info, size_t size, void *
     struct loaded_object object = {.is_present = true};
     object.stays = *is_program || strchr(info->dlpi_name, '/') == NULL;
     find_table(&object, info->dlpi_addr, info->dlpi_phdr, info->dlpi_phnum);
+    object.is_constant &= !is_relocated(info->dlpi_addr, info->dlpi_phdr, info->dlpi_phnum);
     if (object.table == 0 && *is_program)
         find_frames(&object, info->dlpi_addr, info->dlpi_phdr, info->dlpi_phnum);
     *is_program = false;

@@ -30,8 +30,9 @@ struct loaded_object {
     uint64_t identity; // of its path and place: another file may come where one was
     bool is_present; // seen in the newest look at /proc/self/maps
     bool stays;      // for good: the program itself, and what is in no file
-    bool is_constant; // the table's segment is only read: its pages are the file's
-    bool is_read;     // its table, since objects_forget_tables
+    bool is_constant; // nobody writes to the table's segment: its pages are the file's
+
+    uintptr_t read_start, read_limit; // of its tables, since objects_forget_tables; 0: nothing
 };
 
 /* At start, before other threads allocate. May take the loader's lock: called by the constructor. */
@@ -42,10 +43,7 @@ void objects_init(void);
 void objects_distrust_start(void);
 
 /* The object whose code holds the address, or NULL. */
-const struct loaded_object *objects_find(uintptr_t address);
-
-/* Its table is about to be read. */
-void objects_note_read(const struct loaded_object *object);
+struct loaded_object *objects_find(uintptr_t address);
 
 /* Takes what was read of the tables out of memory. Where one byte is read the kernel maps 64 KiB and
  * more, which would be a tenth of a small program. */

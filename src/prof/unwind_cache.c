@@ -28,7 +28,7 @@ static struct {
 } records;
 
 /* Returns how many there are; stores them if there is somewhere to. */
-static size_t walk_records(const struct loaded_object *object, uint64_t *words)
+static size_t walk_records(struct loaded_object *object, uint64_t *words)
 {
     size_t count = 0;
     uintptr_t at = object->frames, next, start;
@@ -42,7 +42,7 @@ static size_t walk_records(const struct loaded_object *object, uint64_t *words)
     return count;
 }
 
-static void make_records_locked(const struct loaded_object *object)
+static void make_records_locked(struct loaded_object *object)
 {
     size_t count = walk_records(object, NULL);
     records.start = object->start;
@@ -54,7 +54,7 @@ static void make_records_locked(const struct loaded_object *object)
 }
 
 /* The last record whose code begins at or before the address; 0: none. */
-static uintptr_t find_record_locked(const struct loaded_object *object, uintptr_t address)
+static uintptr_t find_record_locked(struct loaded_object *object, uintptr_t address)
 {
     if (object->limit - object->start > UINT32_MAX ||
         object->readable_limit - object->frames > UINT32_MAX)
@@ -75,15 +75,9 @@ static uintptr_t find_record_locked(const struct loaded_object *object, uintptr_
     return low > 0 ? object->frames + (uint32_t)records.words[low - 1] : 0;
 }
 
-static uintptr_t record_in_locked(const struct loaded_object *object, uintptr_t address)
+static uintptr_t record_in_locked(struct loaded_object *object, uintptr_t address)
 {
     return object->frames != 0 ? find_record_locked(object, address) : 0;
-}
-
-static void note_read_locked(const struct loaded_object *object)
-{
-    objects_note_read(object);
-    atomic_store_explicit(&unwind_cache_has_read, true, memory_order_relaxed);
 }
 
 /* After something was unloaded, another object may lie where one is known. What is found right
@@ -93,14 +87,14 @@ static struct step find_step_locked(uintptr_t address, bool *is_final)
     *is_final = true;
     if (atomic_exchange_explicit(&has_unloaded, false, memory_order_acquire))
         objects_refresh(true);
-    const struct loaded_object *object = objects_find(address);
+    struct loaded_object *object = objects_find(address);
     if (object == NULL) {
         *is_final = objects_refresh(false);
         object = objects_find(address);
     }
     if (object == NULL)
         return (struct step){.kind = STEP_UNKNOWN};
-    note_read_locked(object);
+    atomic_store_explicit(&unwind_cache_has_read, true, memory_order_relaxed);
     return unwind_cfi_step_at(object, record_in_locked(object, address), address);
 }
 
@@ -140,9 +134,9 @@ struct kept_register unwind_cache_kept(uintptr_t address, unsigned number)
 {
     struct kept_register kept = {.is_known = false};
     lock_acquire(&cache_lock);
-    const struct loaded_object *object = objects_find(address);
+    struct loaded_object *object = objects_find(address);
     if (object != NULL) {
-        note_read_locked(object);
+        atomic_store_explicit(&unwind_cache_has_read, true, memory_order_relaxed);
         kept = unwind_cfi_kept_at(object, record_in_locked(object, address), address, number);
     }
     lock_release(&cache_lock);

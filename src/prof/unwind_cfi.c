@@ -44,9 +44,17 @@ struct machine {
     const struct unit *unit;
 };
 
+static void note_read(struct loaded_object *object, uintptr_t start, uintptr_t limit)
+{
+    if (object->read_limit == 0 || start < object->read_start)
+        object->read_start = start;
+    if (limit > object->read_limit)
+        object->read_limit = limit;
+}
+
 enum { TABLE_ENTRY_BYTES = 8, TABLE_ENCODING = 0x3b };
 
-static int32_t table_entry(const struct loaded_object *object, uintptr_t entries, size_t index,
+static int32_t table_entry(struct loaded_object *object, uintptr_t entries, size_t index,
                            int32_t *where)
 {
     struct reader reader = reader_from(object, entries + index * TABLE_ENTRY_BYTES);
@@ -56,7 +64,7 @@ static int32_t table_entry(const struct loaded_object *object, uintptr_t entries
 }
 
 /* Where the table's last entry at or before the address leads; 0 when there is none. */
-static uintptr_t find_fde(const struct loaded_object *object, uintptr_t address)
+static uintptr_t find_fde(struct loaded_object *object, uintptr_t address)
 {
     struct reader reader = reader_from(object, object->table);
     uint8_t version = reader_u8(&reader);
@@ -70,6 +78,7 @@ static uintptr_t find_fde(const struct loaded_object *object, uintptr_t address)
     size_t count = (size_t)reader_pointer(&reader, count_encoding);
     if (reader.is_broken || count > (reader.limit - reader.at) / TABLE_ENTRY_BYTES)
         return 0;
+    note_read(object, object->table, reader.at + count * TABLE_ENTRY_BYTES);
     int64_t wanted = (int64_t)(address - object->table);
     size_t low = 0, high = count;
     int32_t where;
@@ -87,7 +96,7 @@ static uintptr_t find_fde(const struct loaded_object *object, uintptr_t address)
 }
 
 /* Reads a record's length and returns a reader of its bytes. */
-static struct reader open_record(const struct loaded_object *object, uintptr_t at)
+static struct reader open_record(struct loaded_object *object, uintptr_t at)
 {
     struct reader reader = reader_from(object, at);
     uint64_t length = reader_u32(&reader);
@@ -95,6 +104,8 @@ static struct reader open_record(const struct loaded_object *object, uintptr_t a
         length = reader_u64(&reader);
     reader.is_broken |= length == 0 || length > reader.limit - reader.at;
     reader.limit = reader.at + length;
+    if (!reader.is_broken)
+        note_read(object, at, reader.limit);
     return reader;
 }
 
@@ -119,7 +130,7 @@ static void read_augmentation(struct reader *reader, const char *text, struct un
     reader->at = end;
 }
 
-static bool read_cie(const struct loaded_object *object, uintptr_t at, struct unit *unit)
+static bool read_cie(struct loaded_object *object, uintptr_t at, struct unit *unit)
 {
     struct reader reader = open_record(object, at);
     uint32_t id = reader_u32(&reader);
@@ -476,7 +487,7 @@ struct code { // what an FDE says
     struct reader program;
 };
 
-static bool read_fde(const struct loaded_object *object, uintptr_t at, struct code *code)
+static bool read_fde(struct loaded_object *object, uintptr_t at, struct code *code)
 {
     struct reader reader = open_record(object, at);
     uintptr_t id_place = reader.at;
@@ -491,7 +502,7 @@ static bool read_fde(const struct loaded_object *object, uintptr_t at, struct co
     return !reader.is_broken;
 }
 
-uintptr_t unwind_cfi_next(const struct loaded_object *object, uintptr_t at, uintptr_t *start)
+uintptr_t unwind_cfi_next(struct loaded_object *object, uintptr_t at, uintptr_t *start)
 {
     struct reader record = open_record(object, at);
     struct code code;
@@ -503,7 +514,7 @@ enum { WANTS_NONE = REG_PC };
 enum outcome { NO_ROW, ROW, SIGNAL_FRAME };
 
 /* The row for the address. */
-static enum outcome find_row(const struct loaded_object *object, uintptr_t fde, uintptr_t address,
+static enum outcome find_row(struct loaded_object *object, uintptr_t fde, uintptr_t address,
                              uint64_t wanted, struct row *row)
 {
     struct code code;
@@ -525,7 +536,7 @@ static enum outcome find_row(const struct loaded_object *object, uintptr_t fde, 
     return ROW;
 }
 
-struct step unwind_cfi_step_at(const struct loaded_object *object, uintptr_t fde, uintptr_t address)
+struct step unwind_cfi_step_at(struct loaded_object *object, uintptr_t fde, uintptr_t address)
 {
     struct row row;
     enum outcome outcome = find_row(object, fde, address, WANTS_NONE, &row);
@@ -534,7 +545,7 @@ struct step unwind_cfi_step_at(const struct loaded_object *object, uintptr_t fde
     return (struct step){.kind = outcome == SIGNAL_FRAME ? STEP_SIGNAL : STEP_UNKNOWN};
 }
 
-struct kept_register unwind_cfi_kept_at(const struct loaded_object *object, uintptr_t fde,
+struct kept_register unwind_cfi_kept_at(struct loaded_object *object, uintptr_t fde,
                                         uintptr_t address, unsigned number)
 {
     struct row row;

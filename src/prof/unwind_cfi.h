@@ -44,10 +44,10 @@ static_assert(sizeof(struct step) == 8, "a step is one word");
 
 /* The rule for code at `address`, which lies in the object. `fde` is where the code's record in
  * .eh_frame is; with 0 it is looked up in .eh_frame_hdr. */
-struct step unwind_cfi_step_at(const struct loaded_object *object, uintptr_t fde,
+struct step unwind_cfi_step_at(struct loaded_object *object, uintptr_t fde,
                                uintptr_t address);
 
-HPM_INLINE struct step unwind_cfi_step(const struct loaded_object *object, uintptr_t address)
+HPM_INLINE struct step unwind_cfi_step(struct loaded_object *object, uintptr_t address)
 {
     return unwind_cfi_step_at(object, 0, address);
 }
@@ -57,11 +57,11 @@ struct kept_register {
     bool is_known, is_saved;
     int64_t offset; // of the place where it is saved, from the frame address
 };
-struct kept_register unwind_cfi_kept_at(const struct loaded_object *object, uintptr_t fde,
+struct kept_register unwind_cfi_kept_at(struct loaded_object *object, uintptr_t fde,
                                         uintptr_t address, unsigned number);
 
 /* A walk through the records of .eh_frame. Returns where the next one begins, 0 at the end; `start`
  * is where the code of the one at `at` begins, 0 when it is about none. */
-uintptr_t unwind_cfi_next(const struct loaded_object *object, uintptr_t at, uintptr_t *start);
+uintptr_t unwind_cfi_next(struct loaded_object *object, uintptr_t at, uintptr_t *start);
 
 #endif

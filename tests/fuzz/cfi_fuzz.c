@@ -17,7 +17,7 @@ enum {
     ENTRY_BYTES = 8
 };
 
-static void try_address(const struct loaded_object *object, uintptr_t address)
+static void try_address(struct loaded_object *object, uintptr_t address)
 {
     struct step step = unwind_cfi_step(object, address);
     if (step.kind > STEP_SIGNAL || step.fp_rule > FP_AT_FP)
@@ -29,7 +29,7 @@ static void try_address(const struct loaded_object *object, uintptr_t address)
         abort();
 }
 
-static void try_named(const struct loaded_object *object, const uint8_t *segment, size_t bytes)
+static void try_named(struct loaded_object *object, const uint8_t *segment, size_t bytes)
 {
     size_t at = object->table - object->readable_start + TABLE_HEADER_BYTES;
     for (int i = 0; i < NAMED_MAX && at + ENTRY_BYTES <= bytes; i++, at += ENTRY_BYTES) {

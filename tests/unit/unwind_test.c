@@ -10,6 +10,7 @@
 #include "prof/elffile.h"
 #include "prof/objects.h"
 #include "prof/unwind.h"
+#include "prof/unwind_cfi.h"
 #include "tap.h"
 
 /* This file is compiled twice, with frame pointers and without: the walk is exact either way. */
@@ -382,4 +383,34 @@ TEST(unwind, the_method_has_a_name)
 {
     CHECK(strcmp(unwind_method(), "cfi") == 0 ||
           strcmp(unwind_method(), "libunwind") == 0);
+}
+
+/* Whether the page is in this process's memory: bit 63 of its word (Linux's pagemap.rst). */
+static bool is_mapped(uintptr_t address)
+{
+    uint64_t word = 0;
+    int fd = open("/proc/self/pagemap", O_RDONLY);
+    ssize_t got = pread(fd, &word, sizeof(word), (off_t)(address / 4096 * sizeof(word)));
+    close(fd);
+    return got == sizeof(word) && word >> 63;
+}
+
+/* This program is linked so that its tables lie behind its code, in one segment. */
+TEST(unwind, tables_that_lie_beside_code_are_given_back_and_nothing_else)
+{
+    struct loaded_object *object = objects_find((uintptr_t)prepare);
+    CHECK(object->is_constant && object->readable_start <= (uintptr_t)prepare);
+    CHECK_EQUAL(object->read_limit, 0);
+    for (uintptr_t at = object->start; at < object->limit; at += 64)
+        unwind_cfi_step_at(object, 0, at);
+    uintptr_t start = object->read_start, limit = object->read_limit;
+    CHECK(start > (uintptr_t)prepare && limit - start > 8192 && limit <= object->readable_limit);
+    CHECK(objects_find((uintptr_t)printf)->read_limit == 0);
+    uintptr_t page = round_up(start, 4096);
+    bool can_see = is_mapped((uintptr_t)prepare);
+    CHECK_EQUAL(is_mapped(page), can_see);
+    objects_forget_tables();
+    CHECK_EQUAL(object->read_limit, 0);
+    CHECK(!is_mapped(page));
+    CHECK_EQUAL(is_mapped((uintptr_t)prepare), can_see);
 }
