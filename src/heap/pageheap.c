@@ -32,6 +32,8 @@ static struct {
     size_t moving_pages; // free, but in no list while the kernel takes them back
     char *lowest_region;       // where the newest region lies: the kernel maps downwards
     size_t unused_dirty_pages; // least dirty pages seen in this period
+    size_t surplus_pages; // given back as too many, of late, and not wanted since
+    size_t extra_pages;   // kept beyond the bound: so many were wanted again
     uint64_t period_end_ns;
     size_t mapped_bytes, claimed_bytes, limit_bytes; // limit 0: none
     uint64_t release_calls;
@@ -247,6 +249,14 @@ static struct span *take_locked(size_t pages)
     return span;
 }
 
+/* What was too much a moment ago is used again now. */
+static void note_regret_locked(size_t clean_pages)
+{
+    size_t regretted = min_size(clean_pages, heap.surplus_pages);
+    heap.surplus_pages -= regretted;
+    heap.extra_pages += regretted;
+}
+
 static void note_dirty_low_locked(void)
 {
     heap.unused_dirty_pages = min_size(heap.unused_dirty_pages, heap.dirty_pages);
@@ -372,6 +382,7 @@ static struct span *alloc_locked(size_t pages, size_t alignment, enum span_kind 
     }
     if (is_fresh != NULL)
         *is_fresh = span->dirty_pages == 0;
+    note_regret_locked(span->pages - span->dirty_pages);
     span->kind = (uint8_t)kind;
     pagemap_set_span(span);
     note_dirty_low_locked();
@@ -401,7 +412,8 @@ static size_t retain_pages_locked(void)
     if (heap.decay_ns == 0)
         return 0;
     size_t live_pages = (heap.mapped_bytes >> HEAP_PAGE_SHIFT) - heap.free_pages;
-    return (RETAIN_BYTES >> HEAP_PAGE_SHIFT) + live_pages / 8;
+    return (RETAIN_BYTES >> HEAP_PAGE_SHIFT) + live_pages / 8 +
+           min_size(heap.extra_pages, live_pages / 4);
 }
 
 /* Half of what nobody wanted since the period began, once the period is over. */
@@ -413,6 +425,8 @@ static size_t decayed_pages_locked(void)
     size_t unused = heap.period_end_ns == 0 ? 0 : heap.unused_dirty_pages;
     heap.period_end_ns = now + heap.decay_ns / PERIODS_PER_DECAY;
     heap.unused_dirty_pages = heap.dirty_pages;
+    heap.surplus_pages /= 2;
+    heap.extra_pages -= (heap.extra_pages + 7) / 8;
     return (unused + 1) / 2;
 }
 
@@ -422,6 +436,8 @@ static void release_surplus_locked(void)
         return;
     size_t retain = retain_pages_locked();
     size_t surplus = heap.dirty_pages > retain ? heap.dirty_pages - retain : 0;
+    if (heap.decay_ns != 0)
+        heap.surplus_pages += surplus;
     surplus = max_size(surplus, decayed_pages_locked());
     if (surplus > 0)
         release_locked(surplus);
@@ -505,6 +521,7 @@ void pageheap_set_release(uint64_t decay_ns)
 {
     lock_acquire(&heap.lock);
     heap.decay_ns = decay_ns;
+    heap.period_end_ns = 0;
     lock_release(&heap.lock);
 }
 

@@ -6,7 +6,9 @@
  * free neighbours, found through pagemap, so two free spans never touch. Pages of free spans are
  * dirty (resident) or fresh (with the kernel: they read as zeroes), a bit each; spans with dirty
  * pages are used first. What is kept dirty is bounded by RETAIN_BYTES and an eighth of the memory
- * in use, at once, and decays: of what stayed unused through a period, half is given back.
+ * in use, at once, and decays: of what stayed unused through a period, half is given back. A program
+ * that wants again at once what had to go back is left more: as much, but a quarter of what is in use,
+ * and each period an eighth less of it.
  *
  * Lock:  one, rank LOCK_PAGEHEAP; not held while the kernel takes pages back.
  * Fails: alloc returns NULL when the kernel gives no more, or past the limit. */
