@@ -91,6 +91,7 @@ HPM_COLD void slab_refuse_run(const struct span *slab, const struct object *head
 
 void slab_put(struct span *slab, void *object)
 {
-    slab_put_back(slab, &sizeclass_table[slab->class], object);
+    slab_put_back(slab, sizeclass_table[slab->class].reciprocal, slab->cut,
+                  (size_t)((const char *)object - slab->start));
     slab->out--;
 }

@@ -43,15 +43,17 @@ _Noreturn void slab_refuse(const struct span *slab, const void *object);
 /* Dies of the first of `count` linked objects whose mark was written to. */
 _Noreturn void slab_refuse_run(const struct span *slab, const struct object *head, size_t count);
 
-/* Puts back but does not count: for runs of objects. */
-HPM_INLINE void slab_put_back(struct span *slab, const struct sizeclass *class, const void *object)
+/* Puts back but does not count: for runs of objects. For an object's beginning the offset times
+ * 2^40 / bytes, rounded up, is less than 2^24 above a multiple of 2^40, which is its index; for any
+ * other place it is at least 2^25 above (sizeclass_test.c checks it). */
+HPM_INLINE void slab_put_back(struct span *slab, uint64_t reciprocal, size_t cut, size_t offset)
 {
-    size_t offset = (size_t)((const char *)object - slab->start);
-    size_t index = (offset * class->reciprocal) >> 40;
-    uint64_t bit = (uint64_t)1 << index % 64, *word = &slab->free_bits[index / 64];
-    if (unlikely(index * class->bytes != offset || index >= slab->cut || (*word & bit) != 0))
-        slab_refuse(slab, object);
-    *word |= bit;
+    uint64_t scaled = offset * reciprocal;
+    size_t index = scaled >> 40;
+    uint64_t bits = slab->free_bits[index / 64];
+    if (unlikely((uint16_t)(scaled >> 24) != 0 || index >= cut || (bits >> index % 64 & 1) != 0))
+        slab_refuse(slab, slab->start + offset);
+    slab->free_bits[index / 64] = bits | (uint64_t)1 << index % 64;
 }
 
 /* Puts back the objects at the head of a list, the first of which lies in the slab: up to `count`,
@@ -60,15 +62,20 @@ HPM_INLINE void slab_put_back(struct span *slab, const struct sizeclass *class, 
 HPM_INLINE size_t slab_put_run(struct span *slab, const struct sizeclass *class,
                                struct object **head, size_t count)
 {
-    size_t put = 0;
+    const size_t bytes = span_bytes(slab), cut = slab->cut;
+    const uint64_t reciprocal = class->reciprocal;
+    char *const start = slab->start;
     uint64_t marks = 0;
+    size_t put = 0, offset = (size_t)((char *)*head - start);
     struct object *object = *head;
     do {
+        object = (struct object *)(void *)(start + offset);
         struct object *next = object->next;
         marks += object->mark;
-        slab_put_back(slab, class, object);
+        slab_put_back(slab, reciprocal, cut, offset);
         object = next;
-    } while (++put < count && (size_t)((char *)object - slab->start) < span_bytes(slab));
+        offset = (size_t)((char *)next - start);
+    } while (++put < count && offset < bytes);
     if (unlikely(marks != put * OBJECT_FREED_MARK))
         slab_refuse_run(slab, *head, put);
     slab->out -= (uint16_t)put;

@@ -73,6 +73,20 @@ TEST(sizeclass, the_reciprocal_divides_every_offset_of_a_slab)
     }
 }
 
+/* As slab_put_back does it. */
+TEST(sizeclass, what_the_reciprocal_leaves_tells_beginnings_of_objects_from_other_places)
+{
+    for (unsigned class = 1; class < SIZECLASS_COUNT; class++) {
+        const struct sizeclass *c = &sizeclass_table[class];
+        size_t wrong = 0;
+        for (size_t offset = 0; offset < bytes_of_pages(c->slab_pages); offset++) {
+            bool is_other = (uint16_t)(offset * c->reciprocal >> 24) != 0;
+            wrong += is_other != (offset % c->bytes != 0);
+        }
+        CHECK_EQUAL(wrong, 0);
+    }
+}
+
 TEST(sizeclass, lists_begin_small_and_may_grow)
 {
     for (unsigned class = 1; class < SIZECLASS_COUNT; class++) {

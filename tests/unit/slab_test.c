@@ -123,6 +123,20 @@ TEST(slab, it_dies_of_an_object_that_was_never_handed_out)
     CHECK_DIES(put_wrong, "double free of %p: object of 64 bytes", wrong);
 }
 
+TEST(slab, what_lies_behind_its_last_object_is_neither_handed_out_nor_taken_back)
+{
+    victim = make_slab(48);
+    const struct sizeclass *class = &sizeclass_table[victim->class];
+    struct object *head, *tail;
+    CHECK_EQUAL(slab_take(victim, SLAB_OBJECTS_MAX, &head, &tail), class->slab_objects);
+    CHECK(slab_is_full(victim) && tail->next == NULL);
+    CHECK_EQUAL(slab_take(victim, 1, &head, &tail), 0);
+    CHECK(head == NULL);
+    wrong = victim->start + (size_t)class->slab_objects * class->bytes;
+    CHECK((char *)wrong < span_limit(victim));
+    CHECK_DIES(put_wrong, "double free of %p: object of 48 bytes", wrong);
+}
+
 TEST(slab, it_dies_of_a_pointer_into_an_object)
 {
     victim = make_slab(48);
