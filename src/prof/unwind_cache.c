@@ -80,6 +80,11 @@ static uintptr_t record_in_locked(struct loaded_object *object, uintptr_t addres
     return object->frames != 0 ? find_record_locked(object, address) : 0;
 }
 
+static void note_read_locked(void)
+{
+    atomic_store_explicit(&unwind_cache_has_read, true, memory_order_relaxed);
+}
+
 /* After something was unloaded, another object may lie where one is known. What is found right
  * after a look at the mappings is remembered even when it is nothing. */
 static struct step find_step_locked(uintptr_t address, bool *is_final)
@@ -94,7 +99,7 @@ static struct step find_step_locked(uintptr_t address, bool *is_final)
     }
     if (object == NULL)
         return (struct step){.kind = STEP_UNKNOWN};
-    atomic_store_explicit(&unwind_cache_has_read, true, memory_order_relaxed);
+    note_read_locked();
     return unwind_cfi_step_at(object, record_in_locked(object, address), address);
 }
 
@@ -136,7 +141,7 @@ struct kept_register unwind_cache_kept(uintptr_t address, unsigned number)
     lock_acquire(&cache_lock);
     struct loaded_object *object = objects_find(address);
     if (object != NULL) {
-        atomic_store_explicit(&unwind_cache_has_read, true, memory_order_relaxed);
+        note_read_locked();
         kept = unwind_cfi_kept_at(object, record_in_locked(object, address), address, number);
     }
     lock_release(&cache_lock);
