@@ -3,7 +3,7 @@
 #include "base/os.h"
 #include "base/print.h"
 
-enum { SPINS = 64 };
+enum { SPINS = 64, WAKES_IN_VAIN = 4 };
 
 static HPM_TLS unsigned held;
 static counter contended;
@@ -68,19 +68,52 @@ static void pause_briefly(void)
 #endif
 }
 
+/* Acquire: pairs with the release of the holder before. */
+static bool try_to_take(struct lock *lock)
+{
+    uint32_t free_state = LOCK_FREE;
+    return atomic_compare_exchange_strong_explicit(&lock->state, &free_state, LOCK_HELD,
+                                                   memory_order_acquire, memory_order_relaxed);
+}
+
+/* For who was woken `wakes` times. Returns whether it has the lock; else what to sleep on is in
+ * *seen. Who takes it does not know whether others sleep. */
+static bool take_or_ask(struct lock *lock, unsigned wakes, uint32_t *seen)
+{
+    uint32_t wanted;
+    bool takes;
+    *seen = atomic_load_explicit(&lock->state, memory_order_relaxed);
+    do {
+        takes = *seen == LOCK_FREE || (*seen == LOCK_HANDED_OVER && wakes > 0);
+        if (takes)
+            wanted = LOCK_AWAITED;
+        else if (wakes > WAKES_IN_VAIN)
+            wanted = LOCK_STARVED;
+        else
+            wanted = *seen == LOCK_HELD ? LOCK_AWAITED : *seen;
+    } while (!atomic_compare_exchange_weak_explicit(&lock->state, seen, wanted,
+                                                    memory_order_acquire, memory_order_relaxed));
+    *seen = wanted;
+    return takes;
+}
+
+static void take_asleep(struct lock *lock, unsigned wakes)
+{
+    uint32_t seen;
+    while (!take_or_ask(lock, wakes, &seen))
+        wakes += os_wait(&lock->state, seen);
+}
+
 static HPM_NOINLINE void acquire_slow(struct lock *lock)
 {
     counter_add(&contended, 1);
     for (int i = 0; i < SPINS; i++) {
-        uint32_t free_state = 0;
-        if (atomic_load_explicit(&lock->state, memory_order_relaxed) == 0 &&
-            atomic_compare_exchange_weak_explicit(&lock->state, &free_state, 1,
-                                                  memory_order_acquire, memory_order_relaxed))
+        if (atomic_load_explicit(&lock->state, memory_order_relaxed) == LOCK_FREE &&
+            try_to_take(lock))
             return;
         pause_briefly();
     }
-    while (atomic_exchange_explicit(&lock->state, 2, memory_order_acquire) != 0)
-        os_wait(&lock->state, 2);
+    take_asleep(lock, 0);
 }
 
 /* The count rises before the lock is taken: a signal between the two sees too many, never too
@@ -89,9 +122,7 @@ void lock_acquire(struct lock *lock)
 {
     note_acquired(lock);
     atomic_signal_fence(memory_order_seq_cst);
-    uint32_t free_state = 0;
-    if (!atomic_compare_exchange_strong_explicit(&lock->state, &free_state, 1, memory_order_acquire,
-                                                 memory_order_relaxed))
+    if (!try_to_take(lock))
         acquire_slow(lock);
 }
 
@@ -121,25 +152,36 @@ bool lock_try(struct lock *lock)
 {
     note_acquired(lock);
     atomic_signal_fence(memory_order_seq_cst);
-    uint32_t free_state = 0;
-    if (atomic_compare_exchange_strong_explicit(&lock->state, &free_state, 1, memory_order_acquire,
-                                                memory_order_relaxed))
+    if (try_to_take(lock))
         return true;
     leave(lock);
     return false;
 }
 
+/* Only those who wait for it change the state of a lock that is held, and only upwards. */
+static HPM_NOINLINE void release_awaited(struct lock *lock)
+{
+    uint32_t seen = atomic_load_explicit(&lock->state, memory_order_relaxed), next;
+    do {
+        next = seen == LOCK_STARVED ? LOCK_HANDED_OVER : LOCK_FREE;
+    } while (!atomic_compare_exchange_weak_explicit(&lock->state, &seen, next, memory_order_release,
+                                                    memory_order_relaxed));
+    os_wake(&lock->state, 1);
+}
+
 void lock_release(struct lock *lock)
 {
     /* Release: pairs with the acquire of the next holder. */
-    if (atomic_exchange_explicit(&lock->state, 0, memory_order_release) == 2)
-        os_wake(&lock->state, 1);
+    uint32_t held_state = LOCK_HELD;
+    if (!atomic_compare_exchange_strong_explicit(&lock->state, &held_state, LOCK_FREE,
+                                                 memory_order_release, memory_order_relaxed))
+        release_awaited(lock);
     leave(lock);
 }
 
 void lock_reset(struct lock *lock)
 {
-    atomic_store_explicit(&lock->state, 0, memory_order_relaxed);
+    atomic_store_explicit(&lock->state, LOCK_FREE, memory_order_relaxed);
     leave(lock);
 }
 

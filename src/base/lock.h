@@ -1,5 +1,8 @@
 /* A small mutual-exclusion lock on a futex: no allocation, no set-up, one word.
  *
+ * Whoever comes first when a lock becomes free has it: that is fastest. But a thread that was woken
+ * several times and found it taken again is handed it, so that nobody waits for ever.
+ *
  * Locks are taken in rising rank; --enable-debug checks it. A thread knows how many locks it
  * holds, so that a signal handler which lands on a thread inside one can put its work off until
  * the last is released (lock_defer).
@@ -30,10 +33,18 @@ enum lock_rank {
     LOCK_RANK_COUNT
 };
 
+enum lock_state {
+    LOCK_FREE,
+    LOCK_HELD,
+    LOCK_AWAITED,     // held, and somebody may be asleep until it is not
+    LOCK_STARVED,     // the same, and it goes to one of those
+    LOCK_HANDED_OVER, // nobody's; only who was asleep takes it
+};
+
 /* Without ranks to check, a lock is all zeroes, so that what holds one takes no page before it is
  * used. */
 struct lock {
-    _Atomic uint32_t state; // 0 free, 1 held, 2 held and somebody may be waiting
+    _Atomic uint32_t state; // enum lock_state
 #ifdef HPM_DEBUG
     uint32_t rank;
 #endif

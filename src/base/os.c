@@ -365,12 +365,13 @@ uint64_t os_random_u64(void)
     return value;
 }
 
-void os_wait(_Atomic uint32_t *word, uint32_t expected)
+bool os_wait(_Atomic uint32_t *word, uint32_t expected)
 {
     int saved = errno;
     count(OS_CALL_WAIT);
-    syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, expected, NULL, NULL, 0);
+    bool is_woken = syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, expected, NULL, NULL, 0) == 0;
     errno = saved;
+    return is_woken;
 }
 
 void os_wait_for(_Atomic uint32_t *word, uint32_t expected, uint64_t nanoseconds)

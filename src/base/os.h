@@ -103,8 +103,8 @@ void os_thread_name(char name[static OS_THREAD_NAME_BYTES]);
 
 uint64_t os_random_u64(void);
 
-/* Sleeps while *word == expected, until os_wake. May return early. */
-void os_wait(_Atomic uint32_t *word, uint32_t expected);
+/* Sleeps while *word == expected, until os_wake. May return early: false when it was not woken. */
+bool os_wait(_Atomic uint32_t *word, uint32_t expected);
 void os_wait_for(_Atomic uint32_t *word, uint32_t expected, uint64_t nanoseconds);
 void os_wake(_Atomic uint32_t *word, int waiters);
 void os_yield(void);

@@ -444,8 +444,8 @@ void stacktab_fork_child(void)
 {
     lock_reset(&stacktab.lock);
     for (struct site *site = stacktab_first_site(); site != NULL; site = site->next_site) {
-        if (atomic_load_explicit(&site->lock.state, memory_order_relaxed) != 0)
-            atomic_store_explicit(&site->lock.state, 0, memory_order_relaxed);
+        if (atomic_load_explicit(&site->lock.state, memory_order_relaxed) != LOCK_FREE)
+            atomic_store_explicit(&site->lock.state, LOCK_FREE, memory_order_relaxed);
     }
     uint32_t epoch = atomic_load_explicit(&stacktab.freeze_epoch, memory_order_relaxed);
     atomic_store_explicit(&stacktab.freeze_epoch, (epoch + 1) & ~1u, memory_order_relaxed);

@@ -250,22 +250,11 @@ static int write_locked(int fd, enum hpm_stats_format format)
     return output_finish(&file.output) ? 0 : -errno;
 }
 
-static _Atomic unsigned waiting_forks;
-
-/* The lock is not fair: who writes without pause would take it again before a fork is awake. */
-static void let_forks_pass(void)
-{
-    enum { YIELDS_MAX = 1000 };
-    for (int i = 0; i < YIELDS_MAX && peek_load(&waiting_forks) != 0; i++)
-        os_yield();
-}
-
 int statsfile_write(int fd, enum hpm_stats_format format)
 {
     if (lock_held_count() != 0)
         return -EDEADLK;
     int saved = errno, cancel = os_put_cancel_off();
-    let_forks_pass();
     lock_acquire(&file.lock);
     int error = write_locked(fd, format);
     lock_release(&file.lock);
@@ -276,9 +265,7 @@ int statsfile_write(int fd, enum hpm_stats_format format)
 
 void statsfile_fork_prepare(void)
 {
-    atomic_fetch_add_explicit(&waiting_forks, 1, memory_order_relaxed);
     lock_acquire(&file.lock);
-    atomic_fetch_sub_explicit(&waiting_forks, 1, memory_order_relaxed);
 }
 
 void statsfile_fork_parent(void)
@@ -288,6 +275,5 @@ void statsfile_fork_parent(void)
 
 void statsfile_fork_child(void)
 {
-    waiting_forks = 0;
     lock_reset(&file.lock);
 }

@@ -25,7 +25,7 @@ static struct {
 
     unsigned now, preemptions, done_count;
     bool is_done[EXPLORE_THREADS_MAX];
-    _Atomic uint32_t *waits_for[EXPLORE_THREADS_MAX];
+    _Atomic uint32_t *waits_for[EXPLORE_THREADS_MAX], *sleeps_on[EXPLORE_THREADS_MAX];
     bool has_failed;
 
     ucontext_t home, contexts[EXPLORE_THREADS_MAX];
@@ -34,7 +34,8 @@ static struct {
 
 static bool can_go_on(unsigned thread)
 {
-    return !all.is_done[thread] && (all.waits_for[thread] == NULL || *all.waits_for[thread] == 0);
+    return !all.is_done[thread] && all.sleeps_on[thread] == NULL &&
+           (all.waits_for[thread] == NULL || *all.waits_for[thread] == 0);
 }
 
 static unsigned choose(unsigned options)
@@ -126,6 +127,28 @@ bool explore_holds(_Atomic uint32_t *word)
     return *word == own_word();
 }
 
+bool explore_wait(_Atomic uint32_t *word, uint32_t expected)
+{
+    explore_point();
+    if (*word != expected)
+        return false;
+    all.sleeps_on[all.now] = word;
+    let_go_on(next_thread());
+    return true;
+}
+
+void explore_wake(_Atomic uint32_t *word)
+{
+    explore_point();
+    unsigned sleepers[EXPLORE_THREADS_MAX], count = 0;
+    for (unsigned thread = 0; thread < all.plan->threads; thread++) {
+        if (all.sleeps_on[thread] == word)
+            sleepers[count++] = thread;
+    }
+    if (count > 0)
+        all.sleeps_on[sleepers[choose(count)]] = NULL;
+}
+
 void explore_fail(const char *format, ...)
 {
     va_list arguments;
@@ -155,6 +178,7 @@ static void begin_course(void)
 {
     memset(all.is_done, 0, sizeof(all.is_done));
     memset(all.waits_for, 0, sizeof(all.waits_for));
+    memset(all.sleeps_on, 0, sizeof(all.sleeps_on));
     all.choice_count = all.preemptions = all.done_count = 0;
     all.now = ALONE;
     all.plan->begin();

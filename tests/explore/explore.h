@@ -35,6 +35,10 @@ bool explore_try(_Atomic uint32_t *word);
 void explore_release(_Atomic uint32_t *word);
 bool explore_holds(_Atomic uint32_t *word);
 
+/* A futex: as os_wait; and os_wake for one of those that sleep, any of them. */
+bool explore_wait(_Atomic uint32_t *word, uint32_t expected);
+void explore_wake(_Atomic uint32_t *word);
+
 /* Ends the course: something is wrong. */
 _Noreturn __attribute__((format(printf, 1, 2))) void explore_fail(const char *format, ...);
 

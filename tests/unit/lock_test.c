@@ -74,16 +74,54 @@ TEST(lock, a_waiting_thread_sleeps_and_is_woken)
     CHECK_EQUAL(lock_contended_count() - contended, 1);
 }
 
+/* The one that takes it again at once would have it again before the other is awake. */
+TEST(lock, a_thread_that_waits_gets_it_from_one_that_always_wants_it)
+{
+    enum { TURNS_MAX = 1000 };
+    pthread_t thread;
+    int turns = 0;
+    atomic_store(&has_passed, false);
+    lock_acquire(&lock);
+    pthread_create(&thread, NULL, wait_for_it, NULL);
+    while (!atomic_load(&has_passed) && turns < TURNS_MAX) {
+        wait_ns(200000);
+        lock_release(&lock);
+        lock_acquire(&lock);
+        turns++;
+    }
+    lock_release(&lock);
+    pthread_join(thread, NULL);
+    CHECK(turns < TURNS_MAX);
+    printf("# after %d turns\n", turns);
+}
+
+TEST(lock, one_that_is_handed_over_goes_to_a_thread_that_was_woken_for_it)
+{
+    uint64_t waits = os_call_count(OS_CALL_WAIT);
+    pthread_t thread;
+    atomic_store(&has_passed, false);
+    atomic_store(&lock.state, LOCK_HANDED_OVER);
+    pthread_create(&thread, NULL, wait_for_it, NULL);
+    while (os_call_count(OS_CALL_WAIT) == waits && !atomic_load(&has_passed))
+        os_yield();
+    wait_ns(5000000);
+    CHECK(!atomic_load(&has_passed));
+    CHECK(!lock_try(&lock));
+    os_wake(&lock.state, 1);
+    pthread_join(thread, NULL);
+    CHECK_EQUAL(atomic_load(&lock.state), LOCK_FREE);
+}
+
 TEST(lock, trying_takes_a_free_one_only)
 {
     CHECK(lock_try(&lock));
     CHECK_EQUAL(lock_held_count(), 1);
-    CHECK_EQUAL(atomic_load(&lock.state), 1);
+    CHECK_EQUAL(atomic_load(&lock.state), LOCK_HELD);
     lock_release(&lock);
-    atomic_store(&lock.state, 1);
+    atomic_store(&lock.state, LOCK_HELD);
     CHECK(!lock_try(&lock));
     CHECK_EQUAL(lock_held_count(), 0);
-    atomic_store(&lock.state, 0);
+    atomic_store(&lock.state, LOCK_FREE);
 }
 
 TEST(lock, a_thread_knows_how_many_it_holds)
@@ -177,9 +215,9 @@ TEST(lock, work_deferred_at_any_instruction_is_done)
 {
     check_at_each_instruction(take_one);
     check_at_each_instruction(take_two_and_reset);
-    atomic_store(&upper.state, 1);
+    atomic_store(&upper.state, LOCK_HELD);
     check_at_each_instruction(try_a_held_one);
-    atomic_store(&upper.state, 0);
+    atomic_store(&upper.state, LOCK_FREE);
 }
 #endif
 
