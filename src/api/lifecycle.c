@@ -287,6 +287,7 @@ __attribute__((constructor(101))) static void start_library(void)
     print_init();
     options_init();
     pageheap_set_release(option_number(OPTION_RELEASE));
+    pageheap_set_thp((enum thp_mode)option_number(OPTION_THP));
     pageheap_set_limit(option_number(OPTION_HEAP_LIMIT));
     lifecycle_thread();
     dump_init();

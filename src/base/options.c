@@ -146,6 +146,13 @@ const struct option option_table[OPTION_COUNT] = {
                         .initial = "10s",
                         .accepted = "a time up to 24h such as 500ms, 10s or 5m, or now, or never",
                         .help = "how freed memory goes back: after a time of decay, now, or never"},
+    [OPTION_THP] = {.name = "THP",
+                    .kind = OPTION_CHOICE,
+                    .choices = "auto on off",
+                    .initial = "auto",
+                    .accepted = "auto, on or off",
+                    .help = "transparent huge pages: for small blocks once the heap is large, for "
+                            "all memory, or none"},
     [OPTION_PROGRAM] = {.name = "PROGRAM",
                         .kind = OPTION_TEXT,
                         .accepted = "a pattern of at most 4000 characters",

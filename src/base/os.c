@@ -187,6 +187,11 @@ static bool advise(void *start, size_t bytes, int advice)
     return done;
 }
 
+void os_advise_huge(void *start, size_t bytes, bool is_huge)
+{
+    advise(start, bytes, is_huge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
+}
+
 bool os_keep_from_children(void *start, size_t bytes)
 {
     return advise(start, bytes, MADV_DONTFORK);

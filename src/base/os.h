@@ -50,6 +50,10 @@ void os_unmap(void *start, size_t bytes);
  * refused, and then the contents are as they were. */
 bool os_release(void *start, size_t bytes);
 
+/* Whether the range is to lie in huge pages, or never. Advice: nothing comes of it where the system
+ * is set up otherwise. */
+void os_advise_huge(void *start, size_t bytes, bool is_huge);
+
 /* Takes the pages of a file that was mapped privately, to be read, out of this process's memory; they
  * come again when they are next touched. Nothing is done where memory that is no file's has taken its
  * place since. Not for shared mappings. */

@@ -3,6 +3,7 @@
 #include "base/os.h"
 #include "heap/pagemap.h"
 #include "heap/pageheap.h"
+#include "heap/thp.h"
 
 #define BLOCK_MAX_BYTES ((size_t)1 << 47)
 
@@ -53,6 +54,8 @@ static struct span *huge_map(size_t bytes, size_t alignment)
     if (span == NULL)
         return NULL;
     char *start = os_map_aligned(bytes, max_size(alignment, REGION_BYTES), NULL);
+    if (start != NULL)
+        thp_advise_block(start, bytes);
     if (start != NULL && make_known(span, start, bytes))
         return span;
     if (start != NULL)
@@ -133,6 +136,7 @@ static bool huge_move(struct span *span, size_t bytes)
     if (target == NULL)
         return false;
     struct region *before = pagemap_region_get(span->start);
+    thp_advise_block(target, bytes);
     bool is_known = pagemap_add_regions(target, REGION_BYTES);
     if (!is_known || !os_move(span->start, span->mapped_bytes, target, bytes)) {
         if (is_known)

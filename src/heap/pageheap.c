@@ -3,31 +3,18 @@
 #include "base/lock.h"
 #include "base/meta.h"
 #include "base/os.h"
+#include "heap/bins.h"
 #include "heap/pagemap.h"
-
-enum {
-    EXACT_BINS = 64,     // bin n holds spans of n pages
-    BINS_PER_DOUBLING = 4, // beyond, bins hold spans of a range of lengths
-    BIN_COUNT = EXACT_BINS + 26 * BINS_PER_DOUBLING,
-    BIN_WORDS = (BIN_COUNT + 63) / 64,
-    BIN_LOOK = 16, // spans of such a bin looked at for the shortest that fits
-};
 
 #define RETAIN_BYTES (64 * MiB)
 #define PERIODS_PER_DECAY 100
-
-/* Free spans by length. */
-struct free_spans {
-    struct list bins[BIN_COUNT];
-    uint64_t used[BIN_WORDS]; // bit: the bin is not empty
-};
 
 static struct {
     struct lock lock;
 
     /* Guarded by lock. */
     bool is_ready;
-    struct free_spans dirty, fresh; // with dirty pages, and without
+    struct bins dirty, fresh; // with dirty pages, and without
     size_t free_pages, dirty_pages;
     size_t moving_pages; // free, but in no list while the kernel takes them back
     char *lowest_region;       // where the newest region lies: the kernel maps downwards
@@ -59,45 +46,21 @@ void pageheap_span_free(struct span *span)
     meta_pool_free(&span_pool, span);
 }
 
-static unsigned log2_floor(size_t n)
-{
-    return 63u - (unsigned)__builtin_clzll(n);
-}
-
-/* The bin a span of this length lies in. */
-static unsigned bin_of(size_t pages)
-{
-    if (pages < EXACT_BINS)
-        return (unsigned)pages;
-    unsigned doubling = log2_floor(pages);
-    unsigned quarter = (unsigned)(pages >> (doubling - 2)) & 3;
-    return EXACT_BINS + (doubling - 6) * BINS_PER_DOUBLING + quarter;
-}
-
-static void free_spans_init(struct free_spans *set)
-{
-    for (unsigned bin = 0; bin < BIN_COUNT; bin++)
-        list_init(&set->bins[bin]);
-}
-
 static void init_locked(void)
 {
-    free_spans_init(&heap.dirty);
-    free_spans_init(&heap.fresh);
+    bins_init(&heap.dirty);
+    bins_init(&heap.fresh);
     heap.is_ready = true;
 }
 
-static struct free_spans *set_of(const struct span *span)
+static struct bins *bins_of(const struct span *span)
 {
     return span->dirty_pages != 0 ? &heap.dirty : &heap.fresh;
 }
 
 static void insert_locked(struct span *span)
 {
-    struct free_spans *set = set_of(span);
-    unsigned bin = bin_of(span->pages);
-    list_push(&set->bins[bin], &span->link);
-    set->used[bin / 64] |= (uint64_t)1 << bin % 64;
+    bins_put(bins_of(span), span);
     span->kind = SPAN_FREE;
     heap.free_pages += span->pages;
     heap.dirty_pages += span->dirty_pages;
@@ -107,53 +70,10 @@ static void insert_locked(struct span *span)
 /* The span is of no kind then, so that no neighbour joins it. */
 static void remove_locked(struct span *span)
 {
-    struct free_spans *set = set_of(span);
-    unsigned bin = bin_of(span->pages);
-    list_take(&span->link);
-    if (list_is_empty(&set->bins[bin]))
-        set->used[bin / 64] &= ~((uint64_t)1 << bin % 64);
+    bins_take(bins_of(span), span);
     span->kind = SPAN_UNUSED;
     heap.free_pages -= span->pages;
     heap.dirty_pages -= span->dirty_pages;
-}
-
-/* The first bin at or after `bin` that holds something, or BIN_COUNT. */
-static unsigned next_used_bin(const struct free_spans *set, unsigned bin)
-{
-    for (unsigned word = bin / 64; word < BIN_WORDS; word++) {
-        uint64_t bits = set->used[word];
-        if (word == bin / 64)
-            bits &= ~(uint64_t)0 << bin % 64;
-        if (bits != 0)
-            return word * 64 + (unsigned)__builtin_ctzll(bits);
-    }
-    return BIN_COUNT;
-}
-
-/* The shortest span that is long enough among the bin's first ones; in an exact bin all are alike. */
-static struct span *best_of_bin(struct list *bin, size_t pages)
-{
-    struct span *best = NULL;
-    unsigned looked_at = 0;
-    list_walk (node, bin) {
-        struct span *span = list_entry(node, struct span, link);
-        if (span->pages >= pages && (best == NULL || span->pages < best->pages))
-            best = span;
-        if (best != NULL && (best->pages == pages || ++looked_at >= BIN_LOOK))
-            break;
-    }
-    return best;
-}
-
-static struct span *find_locked(struct free_spans *set, size_t pages)
-{
-    for (unsigned bin = next_used_bin(set, bin_of(pages)); bin < BIN_COUNT;
-         bin = next_used_bin(set, bin + 1)) {
-        struct span *span = best_of_bin(&set->bins[bin], pages);
-        if (span != NULL)
-            return span;
-    }
-    return NULL;
 }
 
 static struct span *free_neighbour(const char *address)
@@ -228,6 +148,7 @@ static struct span *grow_locked(size_t pages)
             pageheap_span_free(span);
         return NULL;
     }
+    thp_advise_new(start, bytes, bytes_of_pages(pages), heap.mapped_bytes);
     heap.lowest_region = start;
     owner_store(&heap.mapped_bytes, heap.mapped_bytes + bytes);
     span->start = start;
@@ -240,9 +161,9 @@ static struct span *grow_locked(size_t pages)
 /* A span of at least `pages`, taken from its list. */
 static struct span *take_locked(size_t pages)
 {
-    struct span *span = find_locked(&heap.dirty, pages);
+    struct span *span = bins_find(&heap.dirty, pages);
     if (span == NULL)
-        span = find_locked(&heap.fresh, pages);
+        span = bins_find(&heap.fresh, pages);
     if (span == NULL)
         return grow_locked(pages);
     remove_locked(span);
@@ -278,24 +199,12 @@ static struct span *align_locked(struct span *span, size_t alignment)
     return rest;
 }
 
-/* The longest span with dirty pages, or NULL. */
-static struct span *longest_dirty_locked(void)
-{
-    for (unsigned word = BIN_WORDS; word-- > 0;) {
-        uint64_t bits = heap.dirty.used[word];
-        if (bits != 0) {
-            unsigned bin = word * 64 + 63u - (unsigned)__builtin_clzll(bits);
-            return list_entry(heap.dirty.bins[bin].previous, struct span, link);
-        }
-    }
-    return NULL;
-}
-
 /* Gives back the pages of a span that is in no list, the lock put down around the system call.
  * False: the kernel refused. */
 static bool release_span_locked(struct span *span)
 {
     heap.moving_pages += span->pages;
+    thp_advise_release(span->start, span_bytes(span));
     lock_release(&heap.lock);
     bool is_released = os_release(span->start, span_bytes(span));
     lock_acquire(&heap.lock);
@@ -308,12 +217,23 @@ static bool release_span_locked(struct span *span)
     return is_released;
 }
 
+/* Where a span longer than a region is cut in two: about the middle, between two regions, so that
+ * regions go back as a whole. */
+static size_t middle_of(const struct span *span)
+{
+    uintptr_t middle = (uintptr_t)span->start + span_bytes(span) / 2;
+    uintptr_t cut = round_up(middle, REGION_BYTES);
+    if (cut >= (uintptr_t)span_limit(span))
+        cut -= REGION_BYTES;
+    return (cut - (uintptr_t)span->start) >> HEAP_PAGE_SHIFT;
+}
+
 /* Halves a span until no more than `wanted` of it is dirty, or it is short; frees what is left over.
  * The part that stays has dirty pages, the last ones if it can be. */
 static struct span *narrow_locked(struct span *span, size_t wanted)
 {
     while (span->dirty_pages > wanted && span->pages > REGION_PAGES) {
-        struct span *rest = part_locked(span, span->pages / 2);
+        struct span *rest = part_locked(span, middle_of(span));
         if (rest == NULL)
             break;
         struct span *kept = rest->dirty_pages != 0 ? rest : span;
@@ -328,7 +248,7 @@ static size_t release_locked(size_t pages)
 {
     size_t given = 0;
     while (given < pages) {
-        struct span *span = longest_dirty_locked();
+        struct span *span = bins_longest(&heap.dirty);
         if (span == NULL)
             break;
         remove_locked(span);
@@ -522,6 +442,13 @@ void pageheap_set_release(uint64_t decay_ns)
     lock_acquire(&heap.lock);
     heap.decay_ns = decay_ns;
     heap.period_end_ns = 0;
+    lock_release(&heap.lock);
+}
+
+void pageheap_set_thp(enum thp_mode mode)
+{
+    lock_acquire(&heap.lock);
+    thp_set_mode(mode);
     lock_release(&heap.lock);
 }
 

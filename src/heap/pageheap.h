@@ -17,6 +17,7 @@
 
 #include "base/base.h"
 #include "heap/span.h"
+#include "heap/thp.h"
 
 /* `kind` is what the span is to be. *is_fresh (may be NULL) tells whether it reads as zeroes. */
 struct span *pageheap_alloc(size_t pages, enum span_kind kind, bool *is_fresh);
@@ -38,6 +39,9 @@ size_t pageheap_release(size_t bytes);
 
 /* How kept memory goes back: decay time in nanoseconds, 0 at once, UINT64_MAX never. */
 void pageheap_set_release(uint64_t decay_ns);
+
+/* Where the kernel is asked for huge pages. */
+void pageheap_set_thp(enum thp_mode mode);
 
 /* The most that may be in use, in spans and claimed; 0: no bound. To stay below it with what is kept
  * for later too, free dirty memory goes back first. Past it alloc and claim refuse. */

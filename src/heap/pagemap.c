@@ -10,6 +10,7 @@
 struct region {
     uintptr_t base;
     struct region *next_known; // NULL: in no list yet; LAST_KNOWN ends it
+    enum region_pages pages;
     uint64_t dirty[REGION_PAGES / 64];
     struct span *_Atomic spans[REGION_PAGES];
 };
@@ -135,7 +136,7 @@ static bool add_region(uintptr_t base)
     struct region *region = meta_pool_alloc(&region_pool);
     if (region == NULL)
         return false;
-    memset(region->dirty, 0, sizeof(*region) - offsetof(struct region, dirty));
+    memset(&region->pages, 0, sizeof(*region) - offsetof(struct region, pages));
     owner_store(&region->base, base);
     list_region(region);
     if (fill_slot(region_slot(base), region))
@@ -242,6 +243,16 @@ size_t pagemap_set_dirty(const char *start, size_t pages)
 size_t pagemap_clear_dirty(const char *start, size_t pages)
 {
     return change_dirty(start, pages, DIRTY_CLEAR);
+}
+
+enum region_pages pagemap_region_pages(const char *start)
+{
+    return region_find((uintptr_t)start)->pages;
+}
+
+void pagemap_set_region_pages(const char *start, enum region_pages pages)
+{
+    region_find((uintptr_t)start)->pages = pages;
 }
 
 struct span *pagemap_find(const void *address)

@@ -59,6 +59,11 @@ size_t pagemap_count_dirty(const char *start, size_t pages);
 size_t pagemap_set_dirty(const char *start, size_t pages);
 size_t pagemap_clear_dirty(const char *start, size_t pages);
 
+/* In which pages a region is to be: room thp's note, small at first. Lock: the page heap's. */
+enum region_pages { REGION_SMALL, REGION_HUGE, REGION_BROKEN };
+enum region_pages pagemap_region_pages(const char *start);
+void pagemap_set_region_pages(const char *start, enum region_pages pages);
+
 /* The span that holds the address, or NULL. */
 struct span *pagemap_find(const void *address);
 
