@@ -108,15 +108,13 @@ HPM_API static struct span *alloc_large(size_t bytes, size_t alignment, bool *is
 
 HPM_API_SLOW void *malloc_large(size_t bytes)
 {
-    bool is_zeroed;
-    struct span *span = alloc_large(bytes, OBJECT_ALIGNMENT, &is_zeroed);
+    struct span *span = alloc_large(bytes, OBJECT_ALIGNMENT, NULL);
     return span != NULL ? span->start : NULL;
 }
 
 HPM_API_SLOW void *malloc_large_aligned(size_t bytes, size_t alignment)
 {
-    bool is_zeroed;
-    struct span *span = alloc_large(bytes, alignment, &is_zeroed);
+    struct span *span = alloc_large(bytes, alignment, NULL);
     return span != NULL ? span->start : NULL;
 }
 

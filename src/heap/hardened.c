@@ -373,7 +373,7 @@ void hardened_free_large(struct span *span)
     bool is_quarantined = quarantine_block_locked(span);
     lock_release(&heap.lock);
     if (!is_quarantined)
-        large_free(span);
+        large_drop(span);
 }
 
 static void check_slabs_locked(struct list *slabs)

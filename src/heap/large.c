@@ -64,12 +64,60 @@ static struct span *huge_map(size_t bytes, size_t alignment)
     return NULL;
 }
 
-static struct span *huge_alloc(size_t bytes, size_t alignment)
+/* Moves the pages of a huge block that cannot grow in place to an aligned place that can hold it. */
+static bool huge_move(struct span *span, size_t bytes)
+{
+    char *target = os_map_aligned(bytes, REGION_BYTES, NULL);
+    if (target == NULL)
+        return false;
+    struct region *before = pagemap_region_get(span->start);
+    thp_advise_block(target, bytes);
+    bool is_known = pagemap_add_regions(target, REGION_BYTES);
+    if (!is_known || !os_move(span->start, span->mapped_bytes, target, bytes)) {
+        if (is_known)
+            pagemap_drop_regions(target, REGION_BYTES);
+        os_unmap(target, bytes);
+        return false;
+    }
+    pagemap_drop_left(before);
+    span->start = target;
+    pagemap_set_span(span);
+    return true;
+}
+
+static bool huge_fit(struct span *span, size_t bytes)
+{
+    bool done = bytes == span->mapped_bytes ||
+                os_resize(span->start, span->mapped_bytes, bytes) || huge_move(span, bytes);
+    if (done)
+        span->mapped_bytes = bytes;
+    return done;
+}
+
+/* One that was kept. Where zeroes are wanted its pages go back first: many a block that is to read
+ * as zeroes is hardly touched. */
+static struct span *huge_reuse(size_t bytes, bool wants_zeroes)
+{
+    struct span *span = pageheap_take_huge(bytes);
+    if (span == NULL)
+        return NULL;
+    bool is_zeroed = !wants_zeroes || os_release(span->start, span->mapped_bytes);
+    if (is_zeroed && huge_fit(span, bytes)) {
+        span->kind = SPAN_HUGE;
+        return span;
+    }
+    pageheap_free_huge(span);
+    return NULL;
+}
+
+static struct span *huge_alloc(size_t bytes, size_t alignment, bool wants_zeroes)
 {
     bytes = huge_bytes_for(bytes);
     if (!pageheap_claim(bytes))
         return NULL;
-    struct span *span = huge_map(bytes, alignment);
+    struct span *span = alignment <= REGION_BYTES ? huge_reuse(bytes, wants_zeroes) : NULL;
+    if (span == NULL)
+        span = huge_map(bytes, alignment);
     if (span == NULL)
         pageheap_disclaim(bytes);
     return span;
@@ -80,9 +128,10 @@ struct span *large_alloc(size_t bytes, size_t alignment, bool *is_zeroed)
     if (bytes > BLOCK_MAX_BYTES || alignment > BLOCK_MAX_BYTES)
         return NULL;
     struct span *span;
-    *is_zeroed = true;
+    if (is_zeroed != NULL)
+        *is_zeroed = true;
     if (bytes >= HUGE_MIN_BYTES || alignment >= HUGE_MIN_BYTES)
-        span = huge_alloc(max_size(bytes, 1), alignment);
+        span = huge_alloc(max_size(bytes, 1), alignment, is_zeroed != NULL);
     else if (alignment > HEAP_PAGE_BYTES)
         span = pageheap_alloc_aligned(pages_for(max_size(bytes, 1)), alignment, SPAN_LARGE,
                                       is_zeroed);
@@ -103,6 +152,17 @@ void large_free(struct span *span)
         pageheap_free(span);
         return;
     }
+    pageheap_disclaim(span->mapped_bytes);
+    pageheap_free_huge(span);
+}
+
+void large_drop(struct span *span)
+{
+    if (span->kind != SPAN_HUGE) {
+        large_free(span);
+        return;
+    }
+    count(span, false);
     char *start = span->start;
     size_t bytes = span->mapped_bytes;
     pagemap_drop_regions(start, REGION_BYTES);
@@ -129,27 +189,6 @@ void large_bury(struct span *span)
         pageheap_free(span);
 }
 
-/* Moves the pages of a huge block that cannot grow in place to an aligned place that can hold it. */
-static bool huge_move(struct span *span, size_t bytes)
-{
-    char *target = os_map_aligned(bytes, REGION_BYTES, NULL);
-    if (target == NULL)
-        return false;
-    struct region *before = pagemap_region_get(span->start);
-    thp_advise_block(target, bytes);
-    bool is_known = pagemap_add_regions(target, REGION_BYTES);
-    if (!is_known || !os_move(span->start, span->mapped_bytes, target, bytes)) {
-        if (is_known)
-            pagemap_drop_regions(target, REGION_BYTES);
-        os_unmap(target, bytes);
-        return false;
-    }
-    pagemap_drop_left(before);
-    span->start = target;
-    pagemap_set_span(span);
-    return true;
-}
-
 static bool huge_resize(struct span *span, size_t bytes)
 {
     if (bytes < HUGE_MIN_BYTES || bytes > BLOCK_MAX_BYTES)
@@ -158,9 +197,7 @@ static bool huge_resize(struct span *span, size_t bytes)
     size_t before = span->mapped_bytes;
     if (bytes > before && !pageheap_claim(bytes - before))
         return false;
-    bool done = os_resize(span->start, before, bytes) || huge_move(span, bytes);
-    if (done)
-        span->mapped_bytes = bytes;
+    bool done = huge_fit(span, bytes);
     if (span->mapped_bytes < max_size(before, bytes))
         pageheap_disclaim(max_size(before, bytes) - span->mapped_bytes);
     return done;

@@ -14,9 +14,13 @@
 
 #define HUGE_MIN_BYTES (32 * MiB)
 
-/* `alignment` is a power of two. *is_zeroed tells whether the block reads as zeroes. */
+/* `alignment` is a power of two. *is_zeroed tells whether the block reads as zeroes; NULL: nobody
+ * needs them. */
 struct span *large_alloc(size_t bytes, size_t alignment, bool *is_zeroed);
 void large_free(struct span *span);
+
+/* The same, but a huge block is gone at once: whoever still uses it faults. */
+void large_drop(struct span *span);
 
 /* Free and closed, its pages given back, until it is buried: then it may be used again. Not for huge
  * blocks. False: it is as it was. */

@@ -4,6 +4,7 @@
 #include "base/meta.h"
 #include "base/os.h"
 #include "heap/bins.h"
+#include "heap/hugekeep.h"
 #include "heap/pagemap.h"
 
 #define RETAIN_BYTES (64 * MiB)
@@ -18,7 +19,7 @@ static struct {
     size_t free_pages, dirty_pages;
     size_t moving_pages; // free, but in no list while the kernel takes them back
     char *lowest_region;       // where the newest region lies: the kernel maps downwards
-    size_t unused_dirty_pages; // least dirty pages seen in this period
+    size_t unused_pages; // least idle pages seen in this period
     size_t surplus_pages; // given back as too many, of late, and not wanted since
     size_t extra_pages;   // kept beyond the bound: so many were wanted again
     uint64_t period_end_ns;
@@ -133,6 +134,25 @@ static bool trim_locked(struct span *span, size_t pages)
     return true;
 }
 
+/* Unmaps kept huge blocks, the lock put down around the system call. Returns pages given. */
+static size_t release_kept_locked(size_t pages)
+{
+    size_t given = 0;
+    struct hugekeep_cut cut;
+    while (given < pages && hugekeep_cut(bytes_of_pages(pages - given), &cut)) {
+        lock_release(&heap.lock);
+        if (cut.span != NULL)
+            pagemap_drop_regions(cut.start, REGION_BYTES);
+        os_unmap(cut.start, cut.bytes);
+        if (cut.span != NULL)
+            pageheap_span_free(cut.span);
+        lock_acquire(&heap.lock);
+        heap.release_calls++;
+        given += pages_for(cut.bytes);
+    }
+    return given;
+}
+
 /* A new span of at least `pages`, in no list. */
 static struct span *grow_locked(size_t pages)
 {
@@ -178,9 +198,15 @@ static void note_regret_locked(size_t clean_pages)
     heap.extra_pages += regretted;
 }
 
-static void note_dirty_low_locked(void)
+/* Kept for later, and resident. */
+static size_t idle_pages_locked(void)
 {
-    heap.unused_dirty_pages = min_size(heap.unused_dirty_pages, heap.dirty_pages);
+    return heap.dirty_pages + (hugekeep_bytes() >> HEAP_PAGE_SHIFT);
+}
+
+static void note_idle_low_locked(void)
+{
+    heap.unused_pages = min_size(heap.unused_pages, idle_pages_locked());
 }
 
 static bool is_sane(size_t pages)
@@ -243,10 +269,10 @@ static struct span *narrow_locked(struct span *span, size_t wanted)
     return span;
 }
 
-/* Gives dirty pages back, from the longest spans first. Returns pages given. */
+/* Gives idle pages back: huge blocks, then the longest spans first. Returns pages given. */
 static size_t release_locked(size_t pages)
 {
-    size_t given = 0;
+    size_t given = release_kept_locked(pages);
     while (given < pages) {
         struct span *span = bins_longest(&heap.dirty);
         if (span == NULL)
@@ -260,7 +286,7 @@ static size_t release_locked(size_t pages)
             break;
         given += dirty;
     }
-    note_dirty_low_locked();
+    note_idle_low_locked();
     return given;
 }
 
@@ -276,13 +302,20 @@ static bool make_room_locked(size_t bytes)
 {
     if (heap.limit_bytes == 0)
         return true;
-    size_t used = used_bytes_locked(), kept = bytes_of_pages(heap.dirty_pages);
+    size_t used = used_bytes_locked(), kept = bytes_of_pages(idle_pages_locked());
     if (used > heap.limit_bytes || bytes > heap.limit_bytes - used)
         return false;
     size_t room = heap.limit_bytes - used - bytes;
     if (kept > room)
         release_locked(pages_for(kept - room));
     return true;
+}
+
+/* Pages that are clean are about to be used: kept huge blocks make way for as many. */
+static void note_clean_locked(size_t pages)
+{
+    note_regret_locked(pages);
+    release_kept_locked(pages);
 }
 
 static struct span *alloc_locked(size_t pages, size_t alignment, enum span_kind kind,
@@ -302,10 +335,11 @@ static struct span *alloc_locked(size_t pages, size_t alignment, enum span_kind 
     }
     if (is_fresh != NULL)
         *is_fresh = span->dirty_pages == 0;
-    note_regret_locked(span->pages - span->dirty_pages);
+    size_t clean_pages = span->pages - span->dirty_pages;
     span->kind = (uint8_t)kind;
     pagemap_set_span(span);
-    note_dirty_low_locked();
+    note_clean_locked(clean_pages);
+    note_idle_low_locked();
     return span;
 }
 
@@ -331,7 +365,7 @@ static size_t retain_pages_locked(void)
 {
     if (heap.decay_ns == 0)
         return 0;
-    size_t live_pages = (heap.mapped_bytes >> HEAP_PAGE_SHIFT) - heap.free_pages;
+    size_t live_pages = used_bytes_locked() >> HEAP_PAGE_SHIFT;
     return (RETAIN_BYTES >> HEAP_PAGE_SHIFT) + live_pages / 8 +
            min_size(heap.extra_pages, live_pages / 4);
 }
@@ -342,9 +376,9 @@ static size_t decayed_pages_locked(void)
     uint64_t now = os_clock_coarse_ns();
     if (now < heap.period_end_ns)
         return 0;
-    size_t unused = heap.period_end_ns == 0 ? 0 : heap.unused_dirty_pages;
+    size_t unused = heap.period_end_ns == 0 ? 0 : heap.unused_pages;
     heap.period_end_ns = now + heap.decay_ns / PERIODS_PER_DECAY;
-    heap.unused_dirty_pages = heap.dirty_pages;
+    heap.unused_pages = idle_pages_locked();
     heap.surplus_pages /= 2;
     heap.extra_pages -= (heap.extra_pages + 7) / 8;
     return (unused + 1) / 2;
@@ -355,7 +389,8 @@ static void release_surplus_locked(void)
     if (heap.decay_ns == UINT64_MAX)
         return;
     size_t retain = retain_pages_locked();
-    size_t surplus = heap.dirty_pages > retain ? heap.dirty_pages - retain : 0;
+    size_t idle = idle_pages_locked();
+    size_t surplus = idle > retain ? idle - retain : 0;
     if (heap.decay_ns != 0)
         heap.surplus_pages += surplus;
     surplus = max_size(surplus, decayed_pages_locked());
@@ -401,7 +436,7 @@ static bool extend_locked(struct span *span, size_t pages)
     pageheap_span_free(after);
     span->pages = (uint32_t)pages;
     pagemap_set_span(span);
-    note_dirty_low_locked();
+    note_idle_low_locked();
     return true;
 }
 
@@ -476,6 +511,25 @@ void pageheap_disclaim(size_t bytes)
     lock_release(&heap.lock);
 }
 
+void pageheap_free_huge(struct span *span)
+{
+    lock_acquire(&heap.lock);
+    hugekeep_put(span);
+    release_surplus_locked();
+    lock_release(&heap.lock);
+}
+
+struct span *pageheap_take_huge(size_t bytes)
+{
+    lock_acquire(&heap.lock);
+    struct span *span = hugekeep_take(bytes);
+    size_t found = span != NULL ? min_size(span->mapped_bytes, bytes) : 0;
+    note_regret_locked((bytes - found) >> HEAP_PAGE_SHIFT);
+    note_idle_low_locked();
+    lock_release(&heap.lock);
+    return span;
+}
+
 size_t pageheap_used_bytes(void)
 {
     lock_acquire(&heap.lock);
@@ -492,8 +546,8 @@ size_t pageheap_mapped_bytes(void)
 void pageheap_stats_get(struct pageheap_stats *stats)
 {
     lock_acquire(&heap.lock);
-    stats->mapped_bytes = heap.mapped_bytes;
-    stats->dirty_bytes = bytes_of_pages(heap.dirty_pages);
+    stats->mapped_bytes = heap.mapped_bytes + hugekeep_bytes();
+    stats->dirty_bytes = bytes_of_pages(heap.dirty_pages) + hugekeep_bytes();
     stats->fresh_bytes = bytes_of_pages(heap.free_pages - heap.dirty_pages);
     stats->release_calls = heap.release_calls;
     lock_release(&heap.lock);

@@ -51,6 +51,13 @@ void pageheap_set_limit(size_t bytes);
 bool pageheap_claim(size_t bytes);
 void pageheap_disclaim(size_t bytes);
 
+/* A huge block that is free and no longer claimed: kept for the next one or given back, all or a
+ * part. */
+void pageheap_free_huge(struct span *span);
+
+/* A kept one, of any length, for a block of so many bytes. NULL: none. */
+struct span *pageheap_take_huge(size_t bytes);
+
 /* What is in use by that count. */
 size_t pageheap_used_bytes(void);
 

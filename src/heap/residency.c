@@ -51,7 +51,7 @@ static bool add_huge(struct residency *residency, const struct span *span)
     size_t resident;
     if (!os_resident_bytes(span->start, peek_load(&span->mapped_bytes), &resident))
         return false;
-    residency->large_bytes += resident;
+    *kind_bytes(residency, span->kind) += resident;
     return true;
 }
 
@@ -59,7 +59,8 @@ static bool add_huge(struct residency *residency, const struct span *span)
 static bool add_region(struct residency *residency, const char *start)
 {
     struct span *span;
-    if (pagemap_peek_kind(start, &span) == SPAN_HUGE)
+    unsigned kind = pagemap_peek_kind(start, &span);
+    if (kind == SPAN_HUGE || kind == SPAN_KEPT)
         return add_huge(residency, span);
     for (size_t page = 0; page < REGION_PAGES; page += PART_PAGES) {
         size_t resident;

@@ -18,6 +18,7 @@ enum span_kind {
     SPAN_TAGGED_SLAB, // objects of one class, each with a tag; class 0 in the page map
     SPAN_LARGE,       // one block
     SPAN_HUGE,        // one block in a mapping of its own
+    SPAN_KEPT,        // the same, freed, see heap/hugekeep
     SPAN_GUARDED,     // the pool of heap/guard
     SPAN_HARDENED,    // objects of one class, see heap/hardened
     SPAN_QUARANTINED, // a large block of heap/hardened, freed and closed

@@ -8,6 +8,7 @@ __attribute__((constructor(1000))) static void prepare(void)
 {
     if (!pagemap_init())
         abort();
+    pageheap_set_release(UINT64_MAX);
 }
 
 static struct span *alloc(size_t bytes)
@@ -50,12 +51,102 @@ TEST(large, from_32_mib_a_block_has_a_mapping_of_its_own)
     large_free(from);
 }
 
-TEST(large, a_freed_huge_block_is_known_no_more)
+TEST(large, a_dropped_huge_block_is_known_no_more)
 {
     struct span *span = alloc(HUGE_MIN_BYTES);
     char *start = span->start;
-    large_free(span);
+    large_drop(span);
     CHECK(pagemap_find(start) == NULL);
+}
+
+static struct span *alloc_any(size_t bytes)
+{
+    return large_alloc(bytes, OBJECT_ALIGNMENT, NULL);
+}
+
+static size_t idle_bytes(void)
+{
+    struct pageheap_stats stats;
+    pageheap_stats_get(&stats);
+    return stats.dirty_bytes;
+}
+
+TEST(large, a_freed_huge_block_is_taken_again_at_any_length_with_its_pages)
+{
+    static const size_t lengths[] = {48, 48, 40, 56, 120, 33};
+    struct span *span = alloc_any(lengths[0] * MiB);
+    memset(span->start, 7, lengths[0] * MiB);
+    for (size_t i = 1; i < array_count(lengths); i++) {
+        size_t there = lengths[i - 1] * MiB, bytes = lengths[i] * MiB;
+        large_free(span);
+        CHECK(idle_bytes() >= there);
+        span = alloc_any(bytes);
+        CHECK_EQUAL(span->kind, SPAN_HUGE);
+        CHECK_EQUAL(large_usable_bytes(span), bytes);
+        CHECK(pagemap_find(span->start) == span);
+        CHECK_EQUAL(span->start[0], 7);
+        CHECK_EQUAL(span->start[(there < bytes ? there : bytes) - 1], 7);
+        memset(span->start, 7, bytes);
+    }
+    large_free(span);
+    pageheap_release(SIZE_MAX);
+    CHECK_EQUAL(idle_bytes(), 0);
+}
+
+TEST(large, of_kept_huge_blocks_the_shortest_that_is_long_enough_is_taken)
+{
+    struct span *spans[] = {alloc_any(90 * MiB), alloc_any(40 * MiB), alloc_any(60 * MiB)};
+    for (int i = 0; i < 3; i++)
+        large_free(spans[i]);
+    CHECK(alloc_any(50 * MiB) == spans[2]);
+    CHECK(alloc_any(100 * MiB) == spans[0]);
+    CHECK(alloc_any(100 * MiB) == spans[1]);
+    for (int i = 0; i < 3; i++)
+        large_drop(spans[i]);
+}
+
+TEST(large, a_huge_block_that_is_to_read_as_zeroes_does)
+{
+    struct span *span = alloc_any(40 * MiB);
+    memset(span->start, 7, 40 * MiB);
+    large_free(span);
+    bool is_zeroed = false;
+    span = large_alloc(48 * MiB, OBJECT_ALIGNMENT, &is_zeroed);
+    CHECK(is_zeroed);
+    size_t resident;
+    CHECK(os_resident_bytes(span->start, 48 * MiB, &resident) && resident < MiB);
+    CHECK_EQUAL(span->start[0] + span->start[40 * MiB - 1], 0);
+    large_free(span);
+    pageheap_release(SIZE_MAX);
+}
+
+/* Of a free block, too, no more than 64 MiB and a share of what lives. */
+TEST(large, what_is_kept_of_huge_blocks_is_bounded)
+{
+    pageheap_set_release((uint64_t)3600 * 1000000000);
+    struct span *span = alloc_any(1 * GiB);
+    large_free(span);
+    CHECK(idle_bytes() <= 64 * MiB + 2 * REGION_BYTES && idle_bytes() >= 32 * MiB);
+    pageheap_release(SIZE_MAX);
+    pageheap_set_release(0);
+    large_free(alloc_any(40 * MiB));
+    CHECK_EQUAL(idle_bytes(), 0);
+    pageheap_set_release(UINT64_MAX);
+}
+
+TEST(large, kept_huge_blocks_make_way_for_other_memory)
+{
+    struct span *spans[30], *kept = alloc_any(40 * MiB);
+    pageheap_release(SIZE_MAX);
+    large_free(kept);
+    size_t idle = idle_bytes();
+    for (int i = 0; i < 30; i++)
+        spans[i] = alloc_any(1 * MiB);
+    CHECK(idle_bytes() <= idle - 28 * MiB);
+    for (int i = 0; i < 30; i++)
+        large_free(spans[i]);
+    pageheap_release(SIZE_MAX);
+    CHECK_EQUAL(idle_bytes(), 0);
 }
 
 TEST(large, every_alignment_is_met)
