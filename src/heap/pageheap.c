@@ -20,6 +20,7 @@ static struct {
     size_t moving_pages; // free, but in no list while the kernel takes them back
     char *lowest_region;       // where the newest region lies: the kernel maps downwards
     size_t unused_pages; // least idle pages seen in this period
+    size_t displaced_pages; // taken into use beside kept huge blocks
     size_t surplus_pages; // given back as too many, of late, and not wanted since
     size_t extra_pages;   // kept beyond the bound: so many were wanted again
     uint64_t period_end_ns;
@@ -311,11 +312,18 @@ static bool make_room_locked(size_t bytes)
     return true;
 }
 
-/* Pages that are clean are about to be used: kept huge blocks make way for as many. */
+/* Pages that are clean are about to be used: kept huge blocks make way, a region at a time. */
 static void note_clean_locked(size_t pages)
 {
     note_regret_locked(pages);
-    release_kept_locked(pages);
+    heap.displaced_pages += pages;
+    if (hugekeep_bytes() == 0) {
+        heap.displaced_pages = 0;
+    } else if (heap.displaced_pages >= REGION_PAGES) {
+        size_t displaced = heap.displaced_pages;
+        heap.displaced_pages = 0;
+        release_kept_locked(displaced);
+    }
 }
 
 static struct span *alloc_locked(size_t pages, size_t alignment, enum span_kind kind,
@@ -467,7 +475,7 @@ bool pageheap_resize(struct span *span, size_t pages)
 size_t pageheap_release(size_t bytes)
 {
     lock_acquire(&heap.lock);
-    size_t given = heap.is_ready ? release_locked(pages_for(min_size(bytes, SIZE_MAX / 2))) : 0;
+    size_t given = release_locked(pages_for(min_size(bytes, SIZE_MAX / 2)));
     lock_release(&heap.lock);
     return bytes_of_pages(given);
 }

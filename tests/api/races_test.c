@@ -42,7 +42,8 @@ static char *alloc_huge(void)
     return block;
 }
 
-/* Two of a size mostly lie side by side: the lower one has to move to grow. */
+/* Two of a size mostly lie side by side: the lower one has to move to grow. Nothing is kept, so that
+ * the kernel is asked for each. */
 static void *move_blocks(void *unused)
 {
     for (int i = 0; i < ROUNDS; i++) {
@@ -52,6 +53,7 @@ static void *move_blocks(void *unused)
             failures++;
         hpm_free(moved != NULL ? moved : other);
         hpm_free(one);
+        hpm_release_memory(SIZE_MAX);
     }
     return unused;
 }
