@@ -9,6 +9,7 @@
  * in use, at once, and decays: of what stayed unused through a period, half is given back. A program
  * that wants again at once what had to go back is left more: as much, but a quarter of what is in use,
  * and each period an eighth less of it.
+ * Huge blocks that were freed count as kept, and go first.
  *
  * Lock:  one, rank LOCK_PAGEHEAP; not held while the kernel takes pages back.
  * Fails: alloc returns NULL when the kernel gives no more, or past the limit. */
