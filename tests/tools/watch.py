@@ -456,11 +456,12 @@ def each_width_and_height_is_kept_to():
         terminal.sees(r"^ended with 0$")
 
 
-def bytes_to_a_terminal(seconds, *arguments, **environment):
+def bytes_to_a_terminal(seconds, *arguments, hangup=signal.SIG_DFL, **environment):
     """What a terminal gets of it, which is 80 wide and types nothing."""
     child, terminal = pty.fork()
     if child == 0:
         try:
+            signal.signal(signal.SIGHUP, hangup)
             os.execve(HPPROF, [HPPROF, *arguments], {**os.environ, "TERM": "xterm", **environment})
         finally:
             os._exit(127)
@@ -494,6 +495,13 @@ def colour_and_characters_are_the_terminals():
         equal(os.listdir(os.environ["TMPDIR"]), [])
 
 
+def who_ignores_hangups_ends_with_the_terminal_too():
+    with Watched(HTTP="127.0.0.1:0") as program:
+        got = bytes_to_a_terminal(2, "watch", "--interval", "0.3", program.pid, hangup=signal.SIG_IGN)
+        holds(got.startswith(b"\033[?1049h"), got[:2000])
+        equal(os.listdir(os.environ["TMPDIR"]), [])
+
+
 def run_shows_how_the_program_does_and_wipes_it():
     said = r"\[[0-9.]+ s, [0-9.]+ MiB live, [1-9][0-9]* samples\]$"
     before = set(os.listdir("/dev/shm")) if os.path.isdir("/dev/shm") else set()
@@ -521,7 +529,7 @@ PLAIN = [a_process_is_asked_over_its_unix_socket, a_process_is_asked_over_HTTP_w
          what_answers_otherwise_is_one_line, others_that_serve_profiles_are_watched_too,
          once_as_JSON_is_for_scripts, a_pipe_gets_pictures_without_escapes,
          the_end_of_what_is_at_an_address_is_said, an_end_leaves_no_files_behind,
-         colour_and_characters_are_the_terminals]
+         colour_and_characters_are_the_terminals, who_ignores_hangups_ends_with_the_terminal_too]
 WITH_TMUX = [keys_sort_pause_write_explain_and_quit, signals_leave_the_terminal_as_it_was,
              the_end_of_the_program_is_said_below, each_width_and_height_is_kept_to,
              run_shows_how_the_program_does_and_wipes_it]

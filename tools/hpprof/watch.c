@@ -436,10 +436,11 @@ static bool is_over(const struct watch *watch)
            (watch->once && watch->sights.count != 0);
 }
 
-/* Until a picture, a key, a signal, or for so long that a clock is right. */
+/* Until a picture, a key, a signal, the terminal's end, or for so long that a clock is right. */
 static void wait_a_bit(struct watch *watch)
 {
-    struct pollfd polled[2] = {{.fd = -1, .events = POLLIN}, {.fd = -1, .events = POLLIN}};
+    struct pollfd polled[3] = {
+        {.fd = -1, .events = POLLIN}, {.fd = -1, .events = POLLIN}, {.fd = -1}};
     bool is_fetching = watch->fetch.child != 0;
     double left = watch->due - now();
     int wait_ms = is_fetching || left > 1 ? TICK_MS : left > 0 ? (int)(left * 1000) + 1 : 0;
@@ -449,15 +450,18 @@ static void wait_a_bit(struct watch *watch)
         polled[0].fd = watch->fetch.fd;
     if (screen_has_keys())
         polled[1].fd = STDIN_FILENO;
-    if (poll(polled, 2, wait_ms) <= 0)
+    if (watch->live)
+        polled[2].fd = STDOUT_FILENO;
+    if (poll(polled, 3, wait_ms) <= 0)
         return;
     int status;
     if (polled[0].revents != 0 && background_step(&watch->fetch, &status))
         end_fetch(watch, status);
-    if (polled[1].revents & POLLIN)
-        take_keys(watch);
-    else if (polled[1].revents != 0)
+    /* A terminal that is gone always has something to read, which is nothing. */
+    if (polled[1].revents & ~POLLIN || polled[2].revents != 0)
         watch->has_quit = true;
+    else if (polled[1].revents != 0)
+        take_keys(watch);
     if (watch->live && watch->sights.count != 0 && !is_over(watch))
         put_picture(watch);
 }
