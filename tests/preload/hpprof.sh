@@ -190,7 +190,8 @@ check "run with a bad value is a misuse" fails_with 2 "takes 0 or 1" run --quiet
 check "run with a missing value is a misuse" fails_with 2 "--quiet needs a value" run --quiet
 check "run says when there is no such program" fails_with 1 "/no/such" run --library "$library" /no/such
 check "run says when there is no such library" fails_with 1 "/no/lib.so" run --library /no/lib.so true
-check "top without a file is a misuse" fails_with 2 "takes one file" top
+check "top without a file is a misuse" fails_with 2 "takes one file; see" top
+check "so is top of two" fails_with 2 "takes one file, not 2; see" top one.pb.gz two.pb.gz
 check "top with an unknown option is a misuse" fails_with 2 "'--colour'" top --colour x
 check "top with a bad expression is a misuse" fails_with 2 "'(a'" top --focus "(a" x
 check "top says when there is no such file" fails_with 1 "/no/such" top /no/such

@@ -163,7 +163,9 @@ bool query_needs(const struct query *query, int least, int most, const char *wha
 {
     if (query->word_count >= least && query->word_count <= most)
         return true;
-    *status = misused("%s: takes %s", query->command, what);
+    *status = query->word_count == 0
+                  ? misused("%s: takes %s", query->command, what)
+                  : misused("%s: takes %s, not %d", query->command, what, query->word_count);
     return false;
 }
 
