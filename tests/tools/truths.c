@@ -21,7 +21,7 @@ static unsigned char *held[HELD];
 static volatile char sink;
 static int steps;
 
-static void *keep_alive(size_t bytes)
+static void NOINLINE *keep_alive(size_t bytes)
 {
     char *block = malloc(bytes);
     memset(block, 1, bytes);
