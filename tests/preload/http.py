@@ -426,7 +426,8 @@ def rounds_of(path):
 
 def ten_requests_a_second_take_little_throughput():
     """Half a second with five requests, half a second without, in turn: the machine's other work
-    meets both alike. The promise is 3 %, asked over many pairs where the machine is idle."""
+    meets both alike. The promise is 3 % of what is done in a second, asked over many pairs where
+    the machine is idle; else what is done in a second of processor time may not fall by a tenth."""
     needs("cc")
     is_long = "HTTP_REQUESTS" in os.environ
     program, counts = os.path.join(work, "hurries"), os.path.join(work, "counts")
@@ -435,13 +436,15 @@ def ten_requests_a_second_take_little_throughput():
     with Server(program=[program, counts]) as server:
         time.sleep(0.5)
 
+        clock = time.CLOCK_MONOTONIC if is_long else ~server.pid << 3 | 2  # as clock_getcpuclockid has it
+
         def rate(requests):
-            begin, rounds = time.monotonic(), rounds_of(counts)
+            begin, start, rounds = time.monotonic(), time.clock_gettime(clock), rounds_of(counts)
             for i in range(5):
                 if requests:
                     equal(server.status("/debug/pprof/heap"), 200)
                 time.sleep(max(0, begin + 0.1 * (i + 1) - time.monotonic()))
-            return (rounds_of(counts) - rounds) / (time.monotonic() - begin)
+            return (rounds_of(counts) - rounds) / (time.clock_gettime(clock) - start)
         for _ in range(60 if is_long else 8):
             losses.append(1 - rate(True) / rate(False))
     loss = 100 * statistics.median(losses)
