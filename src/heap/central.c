@@ -359,18 +359,17 @@ static HPM_COLD void refuse_more(const struct object *object, unsigned class)
 /* Neighbours in a list mostly have one home, and often one slab. */
 void central_return(unsigned class, struct batch batch)
 {
-    struct shard *home = NULL;
+    const struct sizeclass *const row = &sizeclass_table[class];
     while (batch.count > 0) {
         struct span *slab = slab_of_object(batch.head, class);
-        if (home == NULL || home->number != peek_load(&slab->shard)) {
-            if (home != NULL)
-                lock_release(&home->lock);
-            home = acquire_home(slab);
-        }
-        batch.count -= store_put(&home->stores[class], slab, &batch.head, batch.count);
-    }
-    if (home != NULL)
+        struct shard *home = acquire_home(slab);
+        do {
+            batch.count -= store_put(&home->stores[class], row, slab, &batch.head, batch.count);
+            if (batch.count > 0)
+                slab = slab_of_object(batch.head, class);
+        } while (batch.count > 0 && peek_load(&slab->shard) == home->number);
         lock_release(&home->lock);
+    }
     if (unlikely(batch.head != NULL))
         refuse_more(batch.head, class);
 }

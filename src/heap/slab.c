@@ -45,6 +45,20 @@ static struct object *link_object(char *at, struct object ***link)
     return object;
 }
 
+/* Neighbours, each linked to the next, and the last to what follows it. Returns the last. */
+static struct object *link_neighbours(char *at, size_t bytes, size_t count)
+{
+    struct object *object;
+    char *limit = at + count * bytes;
+    do {
+        object = (struct object *)(void *)at;
+        at += bytes;
+        object->next = (struct object *)(void *)at;
+        object->mark = OBJECT_FREED_MARK;
+    } while (at != limit);
+    return object;
+}
+
 size_t slab_take(struct span *slab, size_t count, struct object **head, struct object **tail)
 {
     const struct sizeclass *class = &sizeclass_table[slab->class];
@@ -58,8 +72,15 @@ size_t slab_take(struct span *slab, size_t count, struct object **head, struct o
         }
         slab->free_bits[word] = bits;
     }
-    for (; taken < count && slab->cut < class->slab_objects; taken++)
-        *tail = link_object(slab->start + (size_t)slab->cut++ * class->bytes, &link);
+    size_t fresh = min_size(count - taken, class->slab_objects - slab->cut);
+    if (fresh != 0) {
+        char *first = slab->start + slab->cut * class->bytes;
+        *link = (struct object *)(void *)first;
+        *tail = link_neighbours(first, class->bytes, fresh);
+        link = &(*tail)->next;
+        slab->cut += (uint16_t)fresh;
+        taken += fresh;
+    }
     *link = NULL;
     slab->out += (uint16_t)taken;
     return taken;

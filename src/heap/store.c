@@ -151,23 +151,16 @@ bool store_keep(struct store *store, struct batch batch)
     return true;
 }
 
-/* The slab goes where it then belongs: back when it is empty, unless it is the last that has
- * something to give. */
-size_t store_put(struct store *store, struct span *slab, struct object **head, size_t count)
+/* Back to the page heap when it is empty, unless it is the last that has something to give. */
+void store_move_slab(struct store *store, struct span *slab, unsigned out)
 {
     const struct sizeclass *class = &sizeclass_table[store->class];
-    unsigned out = slab->out, fill = out >> class->fill_shift;
-    size_t put = slab_put_run(slab, class, head, count);
-    owner_store(&store->out_objects, store->out_objects - put);
-    if (likely(fill_of(slab) == fill && out != class->slab_objects && !slab_is_empty(slab)))
-        return put;
     if (out != class->slab_objects)
-        unlink_slab(store, slab, fill);
+        unlink_slab(store, slab, out >> class->fill_shift);
     if (slab_is_empty(slab) && store->used_fills != 0)
         free_slab(store, slab);
     else
         link_slab(store, slab);
-    return put;
 }
 
 unsigned store_give_up(struct store *store, unsigned list_count,

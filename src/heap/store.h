@@ -63,9 +63,22 @@ size_t store_reserve_count(const struct store *store);
 /* Keeps the list whole. False: there is enough already. */
 bool store_keep(struct store *store, struct batch batch);
 
+/* Where a slab belongs after `out` objects were out before some were put back. */
+void store_move_slab(struct store *store, struct span *slab, unsigned out);
+
 /* Puts the objects at the head of a list back into their slab, one of this store's, as
- * slab_put_run. */
-size_t store_put(struct store *store, struct span *slab, struct object **head, size_t count);
+ * slab_put_run. `class` is the store's. */
+HPM_INLINE size_t store_put(struct store *store, const struct sizeclass *class, struct span *slab,
+                            struct object **head, size_t count)
+{
+    unsigned out = slab->out;
+    size_t put = slab_put_run(slab, class, head, count);
+    owner_store(&store->out_objects, store->out_objects - put);
+    if (unlikely((out ^ slab->out) >> class->fill_shift != 0 || out == class->slab_objects ||
+                 slab_is_empty(slab)))
+        store_move_slab(store, slab, out);
+    return put;
+}
 
 /* Gives up to `list_count` kept lists out, to be put into their slabs. Returns how many. */
 unsigned store_give_up(struct store *store, unsigned list_count,

@@ -16,18 +16,26 @@ __attribute__((noinline)) static void one_caller(void)
     __asm__ volatile("nop");
 }
 
-/* A name that would be two frames and a value. */
-#ifdef __clang__ // puts the quotes itself
-void odd_caller(void) __asm__("odd;caller of 9");
-#else
-void odd_caller(void) __asm__("\"odd;caller of 9\"");
-#endif
-__attribute__((noinline)) void odd_caller(void)
-{
-    __asm__ volatile("nop");
-}
+/* A name that would be two frames and a value. Compilers disagree on how to ask for it. */
+__asm__(".pushsection .text\n"
+        ".globl \"odd;caller of 9\"\n"
+        ".type \"odd;caller of 9\", %function\n"
+        "\"odd;caller of 9\": nop; nop; nop; nop\n"
+        ".size \"odd;caller of 9\", 4\n"
+        ".popsection\n"
+        ".pushsection .data.rel, \"aw\"\n"
+        ".balign 8\n"
+        ".globl odd_caller\n"
+        "odd_caller: .quad \"odd;caller of 9\"\n"
+        ".popsection\n");
+extern const uintptr_t odd_caller;
 
-static const uintptr_t two_frames[2] = {(uintptr_t)one_caller + 2, (uintptr_t)odd_caller + 2};
+static uintptr_t two_frames[2] = {(uintptr_t)one_caller + 2};
+
+__attribute__((constructor)) static void set_odd_frame(void)
+{
+    two_frames[1] = odd_caller + 2;
+}
 
 static bool write_and_show(const struct snapshot *snapshot, unsigned profile, bool want_names)
 {
