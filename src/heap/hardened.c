@@ -50,7 +50,7 @@ static struct {
 
 void hardened_start(void)
 {
-    for (unsigned class = 0; class < SIZECLASS_COUNT; class ++) {
+    for (unsigned class = 0; class < SIZECLASS_COUNT; class++) {
         list_init(&heap.classes[class].partial);
         list_init(&heap.classes[class].full);
     }
@@ -169,6 +169,7 @@ static struct span *grow_locked(unsigned class)
         return NULL;
     }
     slab_init(slab, class, 0);
+    memset(slab->free_bits, 0, sizeof(slab->free_bits));
     slab->records = records;
     memset(slab->start, JUNK, span_bytes(slab));
     for (size_t index = 0; index < sizeclass_table[class].slab_objects; index++)
@@ -387,7 +388,7 @@ void hardened_check_all(void)
     if (!hardened_on)
         return;
     lock_acquire(&heap.lock);
-    for (unsigned class = 1; class < SIZECLASS_COUNT; class ++) {
+    for (unsigned class = 1; class < SIZECLASS_COUNT; class++) {
         check_slabs_locked(&heap.classes[class].partial);
         check_slabs_locked(&heap.classes[class].full);
     }

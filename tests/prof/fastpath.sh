@@ -47,7 +47,7 @@ compile()
     local output=$1
     shift
     # shellcheck disable=SC2086
-    (cd "$top_builddir" && $HPM_COMPILE "$@" -fPIC -DPIC -ffunction-sections \
+    (cd "$top_builddir" && $HPM_COMPILE "$@" -fno-lto -fPIC -DPIC -ffunction-sections \
         -c -o "$output" "$top_srcdir/src/api/replace.c")
 }
 

@@ -1,3 +1,5 @@
+#include <stdlib.h>
+
 #include "base/os.h"
 #include "dies.h"
 #include "heap/slab.h"
@@ -132,7 +134,7 @@ TEST(slab, what_lies_behind_its_last_object_is_neither_handed_out_nor_taken_back
     CHECK(slab_is_full(victim) && tail->next == NULL);
     CHECK_EQUAL(slab_take(victim, 1, &head, &tail), 0);
     CHECK(head == NULL);
-    wrong = victim->start + (size_t)class->slab_objects * class->bytes;
+    wrong = victim->start + (size_t) class->slab_objects * class->bytes;
     CHECK((char *)wrong < span_limit(victim));
     CHECK_DIES(put_wrong, "double free of %p: object of 48 bytes", wrong);
 }
@@ -144,4 +146,78 @@ TEST(slab, it_dies_of_a_pointer_into_an_object)
     take_one(victim);
     wrong = victim->start + 48 + 17;
     CHECK_DIES(put_wrong, "free of %p: it points 17 bytes into an object of 48 bytes", wrong);
+}
+
+static struct object *run;
+static size_t run_length;
+
+static void put_run(void)
+{
+    slab_put_run(victim, &sizeclass_table[victim->class], &run, run_length);
+}
+
+TEST(slab, of_a_run_it_dies_for_what_is_wrong_with_one_object)
+{
+    struct object *tail;
+    victim = make_slab(48);
+    run_length = slab_take(victim, 6, &run, &tail);
+    struct object *second = run->next, *third = second->next;
+
+    second->mark = 1;
+    CHECK_DIES(put_run,
+               "write after free of %p: object of 48 bytes, freed, and written to at byte 8",
+               (void *)second);
+    second->mark = OBJECT_FREED_MARK;
+
+    struct object *inside = (struct object *)(void *)((char *)third + 16);
+    *inside = *third;
+    second->next = inside;
+    CHECK_DIES(put_run, "free of %p: it points 16 bytes into an object of 48 bytes",
+               (void *)inside);
+    second->next = third;
+
+    tail->next = third;
+    run_length = 7;
+    CHECK_DIES(put_run, "double free of %p: object of 48 bytes", (void *)third);
+    tail->next = NULL;
+
+    run_length = 6;
+    put_run();
+    CHECK(run == NULL && slab_is_empty(victim));
+}
+
+TEST(slab, runs_of_any_length_go_out_once_and_come_back)
+{
+    struct span *slab = make_slab(48);
+    const struct sizeclass *class = &sizeclass_table[slab->class];
+    bool is_out[SLAB_OBJECTS_MAX] = {false};
+    struct object *out = NULL, *tail;
+    size_t out_count = 0, most = 0;
+    srand(1);
+    for (int round = 0; round < 2000; round++) {
+        struct object *head, *rest = out;
+        size_t taken = slab_take(slab, 1 + (size_t)rand() % 100, &head, &tail);
+        for (struct object *at = head; at != NULL; at = at->next) {
+            size_t index = slab_index_get(slab, at);
+            CHECK(!is_out[index] && !slab_holds(slab, at));
+            is_out[index] = true;
+        }
+        if (taken != 0) {
+            tail->next = out;
+            rest = head;
+        }
+        out_count += taken;
+        most = max_size(most, out_count);
+        CHECK_EQUAL(slab->cut, most);
+        size_t back = min_size(out_count, (size_t)rand() % 100);
+        struct object *at = rest;
+        for (size_t i = 0; i < back; i++, at = at->next)
+            is_out[slab_index_get(slab, at)] = false;
+        if (back != 0)
+            CHECK_EQUAL(slab_put_run(slab, class, &rest, back), back);
+        out = rest;
+        out_count -= back;
+        CHECK_EQUAL(slab->out, out_count);
+    }
+    CHECK_EQUAL(most, class->slab_objects);
 }
