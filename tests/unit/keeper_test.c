@@ -67,6 +67,14 @@ static int count_threads(void)
     return count - tap_is_emulated();
 }
 
+/* One that was joined may be seen for a moment. */
+static bool is_soon_alone(void)
+{
+    for (int i = 0; i < 100 && count_threads() > 1; i++)
+        usleep(10000);
+    return count_threads() == 1;
+}
+
 TEST(keeper, no_thread_is_there_before_it_is_needed)
 {
     BEGIN_KEEPING("HOME=/");
@@ -81,7 +89,7 @@ TEST(keeper, no_thread_is_there_before_it_is_needed)
     CHECK_EQUAL(count_threads(), 2);
     CHECK(soon_exists("growth.1.pb.gz"));
     end_keeping();
-    CHECK_EQUAL(count_threads(), 1);
+    CHECK(is_soon_alone());
 }
 
 TEST(keeper, each_so_many_bytes_there_is_a_dump)
@@ -195,7 +203,7 @@ TEST(keeper, a_signal_is_answered_by_it_once_it_runs)
     CHECK(soon_exists("signal.1.pb.gz"));
     keeper_stop();
     CHECK(!keeper_ask_signal());
-    CHECK_EQUAL(count_threads(), 1);
+    CHECK(is_soon_alone());
     end_keeping();
 }
 
