@@ -12,6 +12,7 @@ enum { TAP_TESTS_MAX = 200 };
 
 struct tap_test {
     const char *room, *sentence;
+    int line;
     void (*run)(void);
 };
 
@@ -26,7 +27,7 @@ static struct {
     static void room##_##sentence(void);                                                           \
     __attribute__((constructor)) static void register_##room##_##sentence(void)                    \
     {                                                                                              \
-        tap_register(#room, #sentence, room##_##sentence);                                         \
+        tap_register(#room, #sentence, __LINE__, room##_##sentence);                               \
     }                                                                                              \
     static void room##_##sentence(void)
 
@@ -58,11 +59,15 @@ static inline void tap_cut_emulator(char *said)
         *word = '\0';
 }
 
-static inline void tap_register(const char *room, const char *sentence, void (*run)(void))
+/* In the order of their lines: that of constructors is another with -flto. */
+static inline void tap_register(const char *room, const char *sentence, int line, void (*run)(void))
 {
-    if (tap.count == TAP_TESTS_MAX)
+    int at = tap.count++;
+    if (at == TAP_TESTS_MAX)
         abort();
-    tap.tests[tap.count++] = (struct tap_test){room, sentence, run};
+    for (; at > 0 && tap.tests[at - 1].line > line; at--)
+        tap.tests[at] = tap.tests[at - 1];
+    tap.tests[at] = (struct tap_test){room, sentence, line, run};
 }
 
 #define tap_fail(file, line, ...)                                                                  \

@@ -130,7 +130,7 @@ void meta_pool_free(struct meta_pool *pool, void *object)
 {
     struct meta_free *node = object;
     lock_acquire(&meta.lock);
-    node->next = pool->free;
+    owner_store(&node->next, pool->free); // records may be peeked at, see pagemap
     pool->free = node;
     lock_release(&meta.lock);
 }

@@ -46,7 +46,9 @@ static bool add_part(struct residency *residency, const char *start)
     return true;
 }
 
-static bool add_huge(struct residency *residency, const struct span *span)
+/* The block may go, or become another, meanwhile. */
+__attribute__((no_sanitize("thread"))) static bool add_huge(struct residency *residency,
+                                                            const struct span *span)
 {
     size_t resident;
     if (!os_resident_bytes(span->start, peek_load(&span->mapped_bytes), &resident))

@@ -107,15 +107,21 @@ void livetab_publish(struct sample *sample, struct site *site)
 
 /* A record that was used anew meanwhile gives one of the two, or of both: an age among thousands.
  */
-__attribute__((no_sanitize("thread"))) bool livetab_peek(uint32_t tag, struct sample *copy)
+__attribute__((no_sanitize("thread"))) static void copy_stale(const struct sample *sample,
+                                                              struct sample *copy)
+{
+    copy->weight = sample->weight;
+    copy->birth_ns = sample->birth_ns;
+    copy->requested_bytes = sample->requested_bytes;
+}
+
+bool livetab_peek(uint32_t tag, struct sample *copy)
 {
     struct sample *sample = livetab_get(tag);
     struct site *site = atomic_load_explicit(&sample->site, memory_order_acquire);
     if (site == NULL)
         return false;
-    copy->weight = sample->weight;
-    copy->birth_ns = sample->birth_ns;
-    copy->requested_bytes = sample->requested_bytes;
+    copy_stale(sample, copy);
     atomic_store_explicit(&copy->site, site, memory_order_relaxed);
     return atomic_load_explicit(&sample->site, memory_order_relaxed) == site;
 }

@@ -259,7 +259,7 @@ static void keep_frozen_locked(struct site *site)
         return;
     struct site_past *past = past_locked(site);
     if (past != NULL && past->frozen_epoch != epoch) {
-        past->frozen = counts_at_locked(site, stacktab.frozen_peak_epoch);
+        past->frozen = counts_at_locked(site, peek_load(&stacktab.frozen_peak_epoch));
         past->frozen_epoch = epoch;
     }
 }
@@ -387,7 +387,8 @@ void stacktab_discharge(struct site *site, double weight, size_t requested_bytes
 
 void stacktab_freeze(void)
 {
-    stacktab.frozen_peak_epoch = atomic_load_explicit(&stacktab.peak_epoch, memory_order_relaxed);
+    owner_store(&stacktab.frozen_peak_epoch,
+                atomic_load_explicit(&stacktab.peak_epoch, memory_order_relaxed));
     atomic_fetch_add_explicit(&stacktab.freeze_epoch, 1, memory_order_release);
 }
 

@@ -58,7 +58,22 @@ static void wait_a_little(void)
     usleep(350000);
 }
 
-/* An emulator has one of its own. */
+/* An emulator has one of its own; ThreadSanitizer too, but not always. */
+#ifdef __SANITIZE_THREAD__
+enum { KNOWS_CHILDRENS_THREADS = false };
+
+static int count_threads(void)
+{
+    int count = -1;
+    FILE *tool = popen("cat /proc/$PPID/task/*/comm | grep -c hpm-keeper", "r");
+    if (tool == NULL || fscanf(tool, "%d", &count) != 1)
+        abort();
+    pclose(tool);
+    return 1 + count;
+}
+#else
+enum { KNOWS_CHILDRENS_THREADS = true };
+
 static int count_threads(void)
 {
     glob_t found;
@@ -66,6 +81,7 @@ static int count_threads(void)
     globfree(&found);
     return count - tap_is_emulated();
 }
+#endif
 
 /* One that was joined may be seen for a moment. */
 static bool is_soon_alone(void)
@@ -266,6 +282,8 @@ static void be_child(void)
 
 TEST(keeper, a_forked_child_has_none_until_its_first_sample)
 {
+    if (!KNOWS_CHILDRENS_THREADS)
+        SKIP("ThreadSanitizer takes a child's new thread for an old one");
     BEGIN_KEEPING("HPMALLOC_DUMP_EVERY=500ms", "HPMALLOC_DUMP_PATH=%r.%n");
     CHECK_EQUAL(run_child(be_child), 0);
     end_keeping();
