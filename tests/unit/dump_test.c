@@ -318,8 +318,7 @@ static size_t stack_bytes_of(void (*function)(void))
 }
 #endif
 
-#if defined(__OPTIMIZE__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__) &&     \
-    defined(__GLIBC__)
+#if defined(__OPTIMIZE__) && !defined(HPM_SANITIZED) && defined(__GLIBC__)
 enum { IS_STACK_MEASURABLE = 1 };
 #else
 enum { IS_STACK_MEASURABLE = 0 };
