@@ -73,7 +73,7 @@ TEST(sizeclass, the_reciprocal_divides_every_offset_of_a_slab)
     }
 }
 
-/* As slab_put_back does it. */
+/* As slab_put_run does it. */
 TEST(sizeclass, what_the_reciprocal_leaves_tells_beginnings_of_objects_from_other_places)
 {
     for (unsigned class = 1; class < SIZECLASS_COUNT; class++) {
