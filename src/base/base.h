@@ -16,7 +16,17 @@
 #define likely(x)   __builtin_expect(!!(x), 1)
 #define unlikely(x) __builtin_expect(!!(x), 0)
 
-#define HPM_EXPORT   __attribute__((visibility("default")))
+/* What is exported is no other function's body: with -flto gcc makes one of two that are equal, and
+ * free would jump to operator delete, which a program may replace. */
+#if defined(__has_attribute) && !defined(__clang__)
+#if __has_attribute(no_icf)
+#define HPM_EXPORT __attribute__((visibility("default"), no_icf))
+#endif
+#endif
+#ifndef HPM_EXPORT
+#define HPM_EXPORT __attribute__((visibility("default")))
+#endif
+
 #define HPM_HIDDEN   __attribute__((visibility("hidden"))) // for externs: no way through the GOT
 #define HPM_NOINLINE __attribute__((noinline))
 #define HPM_COLD     __attribute__((noinline, cold))

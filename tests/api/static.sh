@@ -43,7 +43,7 @@ dumped()
 # is_ours PROGRAM: its malloc is the library's.
 is_ours()
 {
-    nm "$1" | grep -q ' hpm_malloc$' && nm "$1" | grep -q ' malloc_slow$' &&
+    nm "$1" | grep -q ' pagemap_codes' && nm "$1" | grep -q ' T malloc$' &&
         ! nm "$1" | grep -q ' _int_malloc$'
 }
 
