@@ -363,6 +363,10 @@ void central_return(unsigned class, struct batch batch)
     while (batch.count > 0) {
         struct span *slab = slab_of_object(batch.head, class);
         struct shard *home = acquire_home(slab);
+        if (unlikely(slab_of_object(batch.head, class) != slab)) { // freed twice, it went meanwhile
+            lock_release(&home->lock);
+            continue;
+        }
         do {
             batch.count -= store_put(&home->stores[class], row, slab, &batch.head, batch.count);
             if (batch.count > 0)

@@ -298,8 +298,10 @@ static void release_surplus_locked(void)
 
 static struct hardened_record *get_locked(struct span *slab, const void *address)
 {
-    struct hardened_record *record = &slab->records[slab_index_get(slab, address)];
-    if (unlikely(record->state == RECORD_FRESH))
+    size_t index = slab_index_get(slab, address);
+    struct hardened_record *record = &slab->records[index];
+    if (unlikely(index == sizeclass_table[slab->class].slab_objects ||
+                 record->state == RECORD_FRESH))
         die("free of %p: no object was allocated there", address);
     if (unlikely(record->state != RECORD_LIVE))
         die("double free of %p: object of %u bytes", address, record->bytes);

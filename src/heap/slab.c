@@ -33,7 +33,7 @@ size_t slab_index_get(const struct span *slab, const void *object)
 bool slab_holds(const struct span *slab, const void *object)
 {
     size_t index = slab_index_get(slab, object);
-    return slab->free_bits[index / 64] >> index % 64 & 1;
+    return index >= slab->cut || (slab->free_bits[index / 64] >> index % 64 & 1);
 }
 
 static struct object *link_object(char *at, struct object ***link)

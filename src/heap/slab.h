@@ -8,7 +8,7 @@
  * a program's data stays in order. Putting an object back is where it is checked: that it begins
  * where an object begins, was handed out, and is not here already.
  *
- * Lock: the central list's of the class. */
+ * Lock: of the shard that it belongs to. */
 #ifndef HPM_HEAP_SLAB_H
 #define HPM_HEAP_SLAB_H
 
@@ -54,7 +54,7 @@ _Noreturn void slab_refuse(const struct span *slab, const struct object *head, s
 HPM_INLINE size_t slab_put_run(struct span *slab, const struct sizeclass *class,
                                struct object **head, size_t count)
 {
-    const size_t bytes = span_bytes(slab);
+    const size_t bytes = bytes_of_pages(class->slab_pages);
     const uint64_t reciprocal = class->reciprocal;
     char *const start = slab->start;
     uint64_t marks = 0, fractions = 0;

@@ -41,7 +41,7 @@ struct span {
                 uint32_t *tags; // tagged slabs: one for each object
                 struct hardened_record *records; // hardened slabs: the same
             };
-            uint64_t free_bits[SLAB_OBJECTS_MAX / 64]; // of those, now free inside
+            uint64_t free_bits[SLAB_OBJECTS_MAX / 64]; // those inside: freed, or never cut
         };
         struct { // large and huge
             uint32_t tag;
